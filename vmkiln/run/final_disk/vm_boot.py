@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 from vmkiln.buildable.release_demands import leaves_out_boot
 from vmkiln.image_contents.contents import ImageContents
-from vmkiln.images.data_disk import files_beside
 from vmkiln.inspecting import kept_contents
 from vmkiln.inspecting.trims import in_words
 from vmkiln.run.customizing import note_in_log
@@ -23,7 +22,6 @@ from vmkiln.run.guest import choice
 from vmkiln.run.run_context import Disks, Entered, Staged
 from vmkiln.run.run_event import Notice, PartStarted
 from vmkiln.run.timeline.phase import begin
-from vmkiln.run.validating import VM_NAME
 from vmkiln.run_failures import InspectionFailed, LoginTimedOut, VirtualMachineLost
 from vmkiln.run_state import PartKind, Phase
 from vmkiln.store.run_facts import VmBootFact
@@ -153,22 +151,16 @@ async def _boot(entered: Entered, disks: Disks, name: str) -> float | None:
             staged.tell(Notice(f"vmBoot: {error.message}", is_warning=True))
             return None
         finally:
-            await off_loop(_unlink, staged, VM_NAME)
+            await off_loop(boot_gate.throw_away, staged)
         if result.outcome.exit_status == 0:
             return seconds
         staged.tell(Notice(f"vmBoot: Packer failed before a script ran: {result.error}", is_warning=True))
     return None
 
 
-def _unlink(staged: Staged, name: str) -> None:
-    os_disk = staged.directory / f"{name}.qcow2"
-    for file in (*files_beside(os_disk).values(), os_disk):
-        file.unlink(missing_ok=True)
-
-
 async def _thrown_away(staged: Staged, contents: ImageContents | None) -> None:
     """What is in the image is again what an earlier look found."""
-    await off_loop(_unlink, staged, TRIMMED)
+    await off_loop(boot_gate.throw_away, staged, TRIMMED)
     await off_loop(kept_contents.put_back, staged.directory, contents)
 
 

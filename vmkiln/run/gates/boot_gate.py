@@ -12,6 +12,7 @@ import time
 from vmkiln.azure_names import VALIDATION_LOG
 from vmkiln.buildable.release_demands import BOOT_LEFT_OUT, BOOT_TAG, leaves_out_boot
 from vmkiln.host.disk.disk_image import create_overlay
+from vmkiln.images.data_disk import files_beside
 from vmkiln.run.customizing import overlays
 from vmkiln.run.guest import choice
 from vmkiln.run.guest.order import PackerPhase
@@ -59,7 +60,7 @@ async def booted(entered: Entered, disks: Disks, *, digest: str) -> None:
     hint = WINDOWS_HINT if choice.is_windows(staged) else HINT
     staged.tell(Notice("booting the result once, for the template has no validations"))
     try:
-        result, seconds = await timed(entered, disks, phase=Phase.VALIDATING)
+        result, seconds = await _tried(entered, disks)
     except LoginTimedOut as error:
         error.hint = f"{hint}; {error.hint or ''}".removesuffix("; ")
         raise
@@ -68,16 +69,34 @@ async def booted(entered: Entered, disks: Disks, *, digest: str) -> None:
     await off_loop(keep, staged, digest, seconds)
 
 
+async def _tried(entered: Entered, disks: Disks) -> tuple[PhaseResult, float]:
+    """Boot `disks`, once more where Packer ended before a script did, as it does when a plugin of its own breaks."""
+    result, seconds = await timed(entered, disks, phase=Phase.VALIDATING)
+    if result.outcome.exit_status == 0 or result.script_status is not None:
+        return result, seconds
+    text = f"Packer failed before a script ran in the result, which is booted once more: {result.error}"
+    entered.staged.tell(Notice(text, is_warning=True))
+    await off_loop(throw_away, entered.staged)
+    return await timed(entered, disks, phase=Phase.VALIDATING)
+
+
+def throw_away(staged: Staged, name: str = VM_NAME) -> None:
+    """Delete the overlays that a VM of this name wrote to."""
+    os_disk = staged.directory / f"{name}.qcow2"
+    for file in (*files_beside(os_disk).values(), os_disk):
+        file.unlink(missing_ok=True)
+
+
 async def timed(entered: Entered, disks: Disks, *, phase: Phase) -> tuple[PhaseResult, float]:
     """Boot `disks` on throw-away overlays, and log in once; how that ended, and the seconds. Raises: as `carry_out`."""
     staged = entered.staged
     own = staged.directory / f"{VM_NAME}.qcow2"
-    throw_away = Disks(await create_overlay(disks.os, own), await overlays(disks.data, own))
+    own_disks = Disks(await create_overlay(disks.os, own), await overlays(disks.data, own))
     packer_phase = PackerPhase(
         phase=phase,
         vm_name=VM_NAME,
         steps=(choice.boot_step(staged),),
-        disks=throw_away,
+        disks=own_disks,
         log_name=VALIDATION_LOG,
         power_off=False,
     )

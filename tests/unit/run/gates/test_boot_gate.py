@@ -53,15 +53,22 @@ def test_it_is_on_unless_the_setting_or_the_tag_leaves_it_out(tmp_path: Path) ->
     assert not boot_gate.is_wanted(a_run(tmp_path, tags={"Vmkiln-Boot-Gate": " Off"}))
 
 
-async def boot(folder: Path, staged: Any, monkeypatch: pytest.MonkeyPatch, outcome: Any) -> list[PackerPhase]:
-    """Boot an empty disk; Packer's work is stood in for."""
+async def boot(folder: Path, staged: Any, monkeypatch: pytest.MonkeyPatch, *outcomes: Any) -> list[PackerPhase]:
+    """Boot an empty disk; Packer's work is stood in for, and ends in one of the outcomes after the other.
+
+    Each is its exit status, or what it raises; below 0 it is that of a Packer that ended before a script did.
+    """
     asked: list[PackerPhase] = []
 
     async def carry_out(_entered: Any, packer_phase: PackerPhase) -> Any:
+        outcome = outcomes[len(asked)]
         asked.append(packer_phase)
         if isinstance(outcome, BaseException):
             raise outcome
-        return SimpleNamespace(outcome=SimpleNamespace(exit_status=outcome), error="it broke")
+        script_status = None if outcome < 0 else outcome
+        return SimpleNamespace(
+            outcome=SimpleNamespace(exit_status=abs(outcome)), error="it broke", script_status=script_status
+        )
 
     monkeypatch.setattr(boot_gate, "carry_out", carry_out)
     disk = await create_empty(folder / "disk.qcow2", size_bytes=1 << 20)
@@ -107,6 +114,20 @@ async def test_an_image_that_nobody_can_log_in_to_fails(tmp_path: Path, monkeypa
 async def test_an_image_in_which_nothing_runs_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValidationFailed, match="no script runs in it: it broke"):
         await boot(tmp_path, a_run(tmp_path), monkeypatch, 1)
+
+
+async def test_where_packer_itself_failed_the_result_is_booted_once_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    staged = a_run(tmp_path)
+    assert len(await boot(tmp_path, staged, monkeypatch, -1, 0)) == 2
+    assert "Packer failed before a script ran" in staged.told[-1].text
+    assert await boot_gate.is_known(staged, "d")
+
+
+async def test_where_packer_fails_twice_the_image_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValidationFailed, match="no script runs in it: it broke"):
+        await boot(tmp_path, a_run(tmp_path), monkeypatch, -1, -1)
 
 
 async def test_a_windows_result_is_booted_by_a_script_of_its_own(
