@@ -458,7 +458,7 @@ def test_the_gallery_has_a_version_in_each_region(built: Built) -> None:
         "/galleries/tests/images/everything/versions/" + version["artifact_id"].rsplit("/")[-1]
     )
     replicas = sorted(path.name for path in (Path(version["path"]).parent / "replicas").iterdir())
-    assert replicas == ["local.qcow2", "remote.qcow2"]
+    assert replicas == ["local.qcow2", "westus2.qcow2"]
     assert version["digest"] == stored_image(built, "managed")["digest"]
 
 

@@ -189,9 +189,10 @@ def _report_in_our_words(engine: Engine, name: str) -> None:
         if context.is_pre_ping:
             return  # the pool finds out that a connection is dead, and makes a new one
         if is_away(cause):
-            kind = StorageFull if is_full(cause) else DatabaseAway
-            hint = "it is damaged: restore a back-up of it (docs/operations.md)" if is_damaged(cause) else None
-            raise kind(f"the database {name} cannot be used: {cause}", hint=hint) from cause
+            text = f"the database {name} cannot be used: {cause}"
+            if is_damaged(cause):
+                raise DatabaseAway(text, hint="it is damaged: restore a back-up of it (docs/operations.md)") from cause
+            raise (StorageFull(text) if is_full(cause) else DatabaseAway(text)) from cause
         if moved_mark.is_refused(cause):
             raise moved_mark.DatabaseMoved(f"the database {name} was moved meanwhile", hint=moved_mark.HINT) from cause
         if is_unstorable(cause):
