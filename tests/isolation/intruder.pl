@@ -42,6 +42,7 @@ my @tries = (
     ["connect to the router" => sub { connects('10.0.1.1', 22) }],
     ["connect to a socket in the run's folder" => sub { unix("$on{run}/listening") }],
     ["connect to an abstract socket of the host" => sub { unix("\0$on{abstract}") }],
+    ["take a port of TCP" => sub { my $s = plug(2, 1, 6) or return 0; bind($s, pack('S n C4 x8', 2, 8081, 0, 0, 0, 0)) }],
     ["listen on TCP" => sub { my $s = plug(2, 1, 6) or return 0; bind($s, pack('S n C4 x8', 2, 8080, 0, 0, 0, 0)) && listen($s, 1) }],
     ["listen on TCP on a port that nobody bound" => sub { my $s = plug(2, 1, 6) or return 0; listen($s, 1) }],
     ["open a connection to the host by its first message" => sub { my $s = plug(2, 1, 6) or return 0; defined send($s, 'x', 0x20000000, pack('S n C4 x8', 2, $on{host_port}, split /\./, $on{host_address})) }],
