@@ -221,9 +221,9 @@ class Node:
             raw.send(bytes.fromhex(frame))
 
     async def do_flood(
-        self, target: str, port: int, count: int, *, protocol: str = "udp", asked: str = "who.example"
+        self, target: str, port: int, count: int, *, protocol: str = "udp", asked: str = "who.example", size: int = 0
     ) -> dict[str, int]:
-        """Open flows to a port, each from a port of its own, as fast as they go; how they ended."""
+        """Open flows to a port, each from a port of its own, as fast as they go, with `size` bytes; how they ended."""
         loop = asyncio.get_running_loop()
         ends: dict[str, int] = {}
 
@@ -234,7 +234,7 @@ class Node:
                 try:
                     async with asyncio.timeout(5):
                         await loop.sock_connect(plug, (target, port))
-                        await loop.sock_sendall(plug, question(asked) if port == 53 else b"who are you")
+                        await loop.sock_sendall(plug, question(asked) if port == 53 else b"who are you".ljust(size))
                         answer = await loop.sock_recv(plug, 4096)
                     end = told_name(answer) if port == 53 else f"open {answer.decode().strip()}"
                 except OSError as error:
