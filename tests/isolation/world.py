@@ -20,7 +20,7 @@ from unittest import mock
 
 from vmkiln.errors import VmkilnError
 from vmkiln.host import command, namespace
-from vmkiln.host.confinement import landlock
+from vmkiln.host.confinement import call_filter, landlock
 from vmkiln.host.copies import launching
 from vmkiln.host.egress.name_proxy import Passage
 from vmkiln.host.egress.policy_text import checked_policy
@@ -357,7 +357,8 @@ def _loosened(pasta: dict[str, str | None], sysctls: dict[str, str]) -> Any:
 
     values = {**tight_values(), **sysctls}
     # what pasta opens without its options its jail would refuse, and nobody would see what the options are for
-    without_jail = [(landlock, "restrict_sockets", 0), (network_setup, "failed", [])] if pasta else []
+    jail = [(landlock, "restrict_sockets", 0), (call_filter, "restrict", None), (network_setup, "failed", [])]
+    without_jail = jail if pasta else []
     with contextlib.ExitStack() as stack:
         for module, name, result in without_jail:
             stack.enter_context(mock.patch.object(module, name, return_value=result))
