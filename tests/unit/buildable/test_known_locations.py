@@ -1,5 +1,6 @@
 """A location that nobody has is told in each place of a template, with the one that was meant."""
 
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from vmkiln.template.checked_template import check_image_template
 COMPUTE = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute"
 
 
-def told(place: str, *own: str) -> dict[str, str]:
+def told(place: str, *names: str, own: Callable[[], Collection[str]] | None = None) -> dict[str, str]:
     gallery = {"type": "SharedImage", "galleryImageId": f"{COMPUTE}/galleries/g/images/d"}
     body: dict[str, Any] = {
         "location": place,
@@ -26,7 +27,7 @@ def told(place: str, *own: str) -> dict[str, str]:
             ],
         },
     }
-    found = location_mistakes(check_image_template(body), lambda: own)
+    found = location_mistakes(check_image_template(body), own or (lambda: names))
     return {mistake.path: str(mistake) for mistake in found}
 
 
@@ -53,3 +54,16 @@ def test_a_slip_of_the_pen_is_told_with_the_location_that_was_meant() -> None:
 def test_our_own_are_those_of_hosts_and_of_the_operator(tmp_path: Path) -> None:
     settings = Settings(tmp_path, region="Cellar", more_locations="attic, Roof Top,")
     assert own_locations(settings, ["rack 7", ""]) == {"cellar", "attic", "rooftop", "rack7"}
+
+
+def test_our_own_are_asked_for_once_and_only_where_a_location_is_rare() -> None:
+    asked: list[str] = []
+
+    def own() -> list[str]:
+        asked.append("hosts and groups are read")
+        return []
+
+    assert len(told("nowhere", own=own)) == 4
+    assert len(asked) == 1, "whatever a body has of them"
+    assert told("westus3", own=own) == {}
+    assert len(asked) == 1

@@ -7,14 +7,13 @@ from typing import Any
 from vmkiln.api.protocol.route import Call
 from vmkiln.azure_locations import LOCAL, REGIONS
 from vmkiln.azure_names import RESOURCE_GROUP, group_id, plain_location
-from vmkiln.buildable.locations import OWN_HINT, own_locations
+from vmkiln.buildable.locations import LOCATION_HINT, is_everywhere, own_locations
 from vmkiln.errors import ArmError, CodedMistake, Mistake
 
 MOST_TAGS = 50
 MOST_NAME_LETTERS = 512
 MOST_VALUE_LETTERS = 256
 MOST_TOLD = 40  # locations in a refusal
-LOCATION_HINT = OWN_HINT
 
 
 def tag_mistakes(tags: Any) -> list[Mistake]:
@@ -73,7 +72,7 @@ def location_problem(call: Call, location: str, kind: str, *, group: str) -> str
     What is in the resource group of this id may lie where it lies. Reads hosts and group only for a rare location.
     """
     wanted = plain_location(location)
-    if wanted == LOCAL or wanted in REGIONS:
+    if is_everywhere(wanted):
         return ""
     own = locations_beside_azures(call, group)
     if wanted in own:

@@ -8,7 +8,7 @@ from typing import Any
 from vmkiln.api.identity.caller import Permission
 from vmkiln.api.protocol.groups import group_of
 from vmkiln.api.protocol.route import Call
-from vmkiln.api.protocol.tags import LOCATION_HINT, location_problem
+from vmkiln.api.protocol.tags import location_problem
 from vmkiln.api.resources.deployment_scripts import script_mistakes
 from vmkiln.api.resources.providers import provider_bodies
 from vmkiln.api.staging.staging_resources import ONLY_HERE
@@ -18,6 +18,7 @@ from vmkiln.arm_template.deployment_template import NESTED
 from vmkiln.arm_template.parameters.deployment_parameters import GivenParameter
 from vmkiln.arm_template.planned_resource import PlannedResource
 from vmkiln.azure_names import DEPLOYMENT, DEPLOYMENT_SCRIPT, IMAGE_TEMPLATE, RESOURCE_GROUP, subscription_scope
+from vmkiln.buildable.locations import LOCATION_HINT
 from vmkiln.errors import ArmError, Mistake, TemplateInvalid
 from vmkiln.secrecy.secret_mask import NO_SECRETS, SecretMask
 from vmkiln.secrecy.secret_search import MOST_SECRET_LETTERS
