@@ -31,7 +31,6 @@ from vmkiln.waiting.off_loop import off_loop
 TRIMMED = "build-vm-trimmed"  # the name of the overlays' files
 ROUNDS = 2  # boots of each disk, in turns: one that the host was busy in is not the fastest
 LEAST_GAIN_SECONDS = 0.3
-TRIES = 2  # of a boot that Packer's own failure ended
 
 
 @dataclass(frozen=True)
@@ -138,24 +137,21 @@ def is_faster(before: Sequence[float], after: Sequence[float]) -> bool:
 
 
 async def _boot(entered: Entered, disks: Disks, name: str) -> float | None:
-    """The seconds until a script ran in a VM of these disks; none when that does not come.
-
-    Where Packer itself failed, which says nothing of the image, it is booted once more.
-    """
+    """The seconds until a script ran in a VM of these disks; none when that does not come."""
     staged = entered.staged
     staged.tell(PartStarted(PartKind.BOOT, f"vmBoot {name}"))
-    for _ in range(TRIES):
-        try:
-            result, seconds = await boot_gate.timed(entered, disks, phase=Phase.OPTIMIZING)
-        except (LoginTimedOut, VirtualMachineLost) as error:
-            staged.tell(Notice(f"vmBoot: {error.message}", is_warning=True))
-            return None
-        finally:
-            await off_loop(boot_gate.throw_away, staged)
-        if result.outcome.exit_status == 0:
-            return seconds
-        staged.tell(Notice(f"vmBoot: Packer failed before a script ran: {result.error}", is_warning=True))
-    return None
+
+    def tell_failure(error: str) -> None:
+        staged.tell(Notice(f"vmBoot: Packer failed before a script ran: {error}", is_warning=True))
+
+    try:
+        result, seconds = await boot_gate.tried(entered, disks, phase=Phase.OPTIMIZING, tell_failure=tell_failure)
+    except (LoginTimedOut, VirtualMachineLost) as error:
+        staged.tell(Notice(f"vmBoot: {error.message}", is_warning=True))
+        return None
+    finally:
+        await off_loop(boot_gate.throw_away, staged)
+    return seconds if result.outcome.exit_status == 0 else None
 
 
 async def _thrown_away(staged: Staged, contents: ImageContents | None) -> None:

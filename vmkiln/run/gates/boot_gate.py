@@ -8,6 +8,7 @@ verdicts of later runs. *Safe to repeat:* yes.
 """
 
 import time
+from collections.abc import Callable
 
 from vmkiln.azure_names import VALIDATION_LOG
 from vmkiln.buildable.release_demands import BOOT_LEFT_OUT, BOOT_TAG, leaves_out_boot
@@ -26,6 +27,7 @@ from vmkiln.store.gates.verdict_table import VerdictRow
 from vmkiln.store.run_facts import BootFact
 from vmkiln.waiting.off_loop import off_loop
 
+TRIES = 2  # boots, where Packer's own failure ended the one before
 GATE = "boot-1"  # of the verdicts; another number when what the gate asks for changes
 HINT = f"an image that is meant to have no ssh on port 22 says so by the tag {BOOT_TAG} (`{BOOT_LEFT_OUT}`)"
 WINDOWS_HINT = (
@@ -59,8 +61,13 @@ async def booted(entered: Entered, disks: Disks, *, digest: str) -> None:
     staged = entered.staged
     hint = WINDOWS_HINT if choice.is_windows(staged) else HINT
     staged.tell(Notice("booting the result once, for the template has no validations"))
+
+    def tell_failure(error: str) -> None:
+        text = f"Packer failed before a script ran in the result, which is booted once more: {error}"
+        staged.tell(Notice(text, is_warning=True))
+
     try:
-        result, seconds = await _tried(entered, disks)
+        result, seconds = await tried(entered, disks, phase=Phase.VALIDATING, tell_failure=tell_failure)
     except LoginTimedOut as error:
         error.hint = f"{hint}; {error.hint or ''}".removesuffix("; ")
         raise
@@ -69,15 +76,20 @@ async def booted(entered: Entered, disks: Disks, *, digest: str) -> None:
     await off_loop(keep, staged, digest, seconds)
 
 
-async def _tried(entered: Entered, disks: Disks) -> tuple[PhaseResult, float]:
-    """Boot `disks`, once more where Packer ended before a script did, as it does when a plugin of its own breaks."""
-    result, seconds = await timed(entered, disks, phase=Phase.VALIDATING)
-    if result.outcome.exit_status == 0 or result.script_status is not None:
-        return result, seconds
-    text = f"Packer failed before a script ran in the result, which is booted once more: {result.error}"
-    entered.staged.tell(Notice(text, is_warning=True))
-    await off_loop(throw_away, entered.staged)
-    return await timed(entered, disks, phase=Phase.VALIDATING)
+async def tried(
+    entered: Entered, disks: Disks, *, phase: Phase, tell_failure: Callable[[str], None]
+) -> tuple[PhaseResult, float]:
+    """As `timed`, and once more where Packer ended before a script did, as it does when a plugin of its own breaks.
+
+    That says nothing of the image; `tell_failure` gets what Packer said.
+    """
+    for others in reversed(range(TRIES)):
+        result, seconds = await timed(entered, disks, phase=phase)
+        if not others or result.outcome.exit_status == 0 or result.script_status is not None:
+            break
+        tell_failure(result.error)
+        await off_loop(throw_away, entered.staged)
+    return result, seconds
 
 
 def throw_away(staged: Staged, name: str = VM_NAME) -> None:

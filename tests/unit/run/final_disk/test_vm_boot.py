@@ -81,8 +81,8 @@ class Run:
         took = self._boots.pop(0)
         if isinstance(took, Exception):
             raise took
-        status = 1 if took < 0 else 0
-        return SimpleNamespace(outcome=SimpleNamespace(exit_status=status), error="unexpected EOF"), took
+        outcome, script_status = SimpleNamespace(exit_status=int(took < 0)), None if took < 0 else 0
+        return SimpleNamespace(outcome=outcome, error="unexpected EOF", script_status=script_status), took
 
     def is_as_it_was(self) -> bool:
         contents = kept_contents.kept(self.staged.directory)
