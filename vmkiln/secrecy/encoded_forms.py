@@ -87,17 +87,21 @@ def _others(text: str) -> Iterator[str]:
     yield quopri.encodestring(content).decode().replace("=\n", "")
 
 
-def _base64(content: bytes) -> Iterator[str]:
-    """Of bytes, as they stand inside of any others: what does not depend on the neighbours, at three alignments."""
-    for offset in range(3):
+def amid_others(content: bytes) -> Iterator[tuple[str, str]]:
+    """Base64 of bytes, as they stand inside of any others, at three alignments.
+
+    Gives what does not depend on the neighbours, and the same where nothing follows.
+    """
+    for offset, first in enumerate((0, 2, 3)):
         whole = base64.b64encode(bytes(offset) + content).decode()
-        first = (0, 2, 3)[offset]
-        last = (offset + len(content)) * 8 // 6
-        inner = whole[first:last]
-        ending = whole[first:]  # where nothing follows
+        yield whole[first : (offset + len(content)) * 8 // 6], whole[first:]
+
+
+def _base64(content: bytes) -> Iterator[str]:
+    for inner, ending in amid_others(content):
         for text in {inner, ending, ending.rstrip("=")}:
             yield text
-            yield text.translate(_TO_URL)
+            yield text.translate(TO_URL)
     for wrap in WRAPS:
         whole = base64.b64encode(content).decode()
         if len(whole) > wrap:
@@ -106,7 +110,7 @@ def _base64(content: bytes) -> Iterator[str]:
 
 
 _OF_ANY = b"=\n\0"  # a last line with nothing but these stands in texts without the secret
-_TO_URL = str.maketrans("+/", "-_")
+TO_URL = str.maketrans("+/", "-_")
 
 
 def _hexadecimal(content: bytes) -> Iterator[str]:

@@ -4,16 +4,14 @@
 form, and is masked by that; what is on the next lines is known then.
 """
 
-import base64
 import re
 from collections.abc import Collection, Iterator
 
-from vmkiln.secrecy.encoded_forms import LEAST_LETTERS, MOST_FULL_LETTERS, WRAPS
+from vmkiln.secrecy.encoded_forms import LEAST_LETTERS, MOST_FULL_LETTERS, TO_URL, WRAPS, amid_others
 from vmkiln.secrecy.secret_search import Span, lowered
 
 LEAST_PARTED = 8  # letters, which are six bytes: fewer stand in many a text
 _LETTERS = re.compile(r"[a-z0-9+/_-]+")
-_TO_URL = str.maketrans("+/", "-_")
 _Form = tuple[str, int]  # in small letters, and how many of them are behind
 
 
@@ -84,9 +82,7 @@ def _forms(secret: str) -> Iterator[str]:
         if len(text) < LEAST_LETTERS:
             continue
         for content in (text.encode("utf-8", "surrogatepass"), text.encode("utf-16-le", "surrogatepass")):
-            for offset, first in enumerate((0, 2, 3)):
-                whole = base64.b64encode(bytes(offset) + content).decode()
-                inner = whole[first : (offset + len(content)) * 8 // 6]
+            for inner, _ in amid_others(content):
                 if len(inner) > LEAST_PARTED:
                     yield lowered(inner)
-                    yield lowered(inner.translate(_TO_URL))
+                    yield lowered(inner.translate(TO_URL))
