@@ -110,6 +110,7 @@ ELSEWHERE = {
     "run/gates/hygiene_gate.py": "part of run/customizing.py",
     "run/gates/windows_hygiene.py": "tests/unit/run/gates/test_windows_hygiene.py",
     "run/guest/windows_source.py": "tests/unit/run/guest/test_taken_out.py",
+    "run/guest/windows_inspection.py": "tests/unit/run/gates/test_windows_hygiene.py",
     "run/finished/build_keys.py": "tests/unit/run/finished/test_build_keys.py",
     "run/finished/kept_disk.py": "tests/unit/run/finished/test_kept_disk.py",
     "run/finished/kept_disk.py:_made": "tests/unit/run/finished/test_kept_disk.py",

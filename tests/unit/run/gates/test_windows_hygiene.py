@@ -14,6 +14,7 @@ from vmkiln.inspecting.windows_residues import WindowsLook
 from vmkiln.run.gates import hygiene_gate, windows_hygiene
 from vmkiln.run.gates.hygiene_gate import DELETED, Verdict
 from vmkiln.run.gates.windows_hygiene import looked
+from vmkiln.run.guest import windows_inspection
 from vmkiln.run.run_context import Disks
 from vmkiln.run_failures import GeneralizationIncomplete, InspectionFailed
 
@@ -58,9 +59,9 @@ def vm(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         yield
         state["there"] = False
 
-    monkeypatch.setattr(windows_hygiene, "obtain_windows_inspector", obtained)
-    monkeypatch.setattr(windows_hygiene, "answered", answered)
-    monkeypatch.setattr(windows_hygiene, "resources", resources)
+    monkeypatch.setattr(windows_inspection, "obtain_windows_inspector", obtained)
+    monkeypatch.setattr(windows_inspection, "answered", answered)
+    monkeypatch.setattr(windows_inspection, "resources", resources)
     return state
 
 

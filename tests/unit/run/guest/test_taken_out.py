@@ -1,5 +1,7 @@
 """What keeps a Windows image from beginning a run is taken out of its overlay, told, and never asked of the image."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +12,7 @@ from vmkiln.errors import HostUnfit
 from vmkiln.host.qemu import Disk
 from vmkiln.inspecting.windows_residues import TakenOut
 from vmkiln.run import customizing, validating
-from vmkiln.run.guest import choice, windows_source
+from vmkiln.run.guest import choice, windows_inspection, windows_source
 from vmkiln.run.run_context import Disks
 from vmkiln.run.run_event import Notice
 from vmkiln.run_failures import InspectionFailed
@@ -34,6 +36,7 @@ async def test_what_was_taken_out_or_why_not_is_told(
 ) -> None:
     told: list[Notice] = []
     machines: list[Any] = []
+    has_receipt: list[bool] = []
 
     async def obtained(*_: object, **__: object) -> object:
         if isinstance(answer, HostUnfit):
@@ -42,16 +45,27 @@ async def test_what_was_taken_out_or_why_not_is_told(
 
     async def answered(_inside: object, machine: object, **_: object) -> bytes:
         machines.append(machine)
+        assert has_receipt == [True]
         if isinstance(answer, Exception):
             raise answer
         assert isinstance(answer, bytes)
         return answer
 
-    monkeypatch.setattr(windows_source, "obtain_windows_inspector", obtained)
-    monkeypatch.setattr(windows_source, "answered", answered)
+    @contextlib.contextmanager
+    def resources(*_: object, **__: object) -> Iterator[None]:
+        has_receipt.append(True)
+        yield
+        has_receipt.clear()
+
+    monkeypatch.setattr(windows_inspection, "obtain_windows_inspector", obtained)
+    monkeypatch.setattr(windows_inspection, "answered", answered)
+    monkeypatch.setattr(windows_inspection, "resources", resources)
     settings = SimpleNamespace(container_image=tmp_path)
     staged = SimpleNamespace(
-        host=SimpleNamespace(settings=settings, accelerator=None), directory=tmp_path, tell=told.append
+        host=SimpleNamespace(settings=settings, store=None, accelerator=None),
+        group=None,
+        directory=tmp_path,
+        tell=told.append,
     )
     entered: Any = SimpleNamespace(staged=staged, namespace=None)
     found = await windows_source.taken_out(entered, OVERLAY)
