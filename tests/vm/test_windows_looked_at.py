@@ -17,7 +17,7 @@ from vmkiln.host.disk.disk_image import create_overlay
 from vmkiln.host.qemu import Disk
 from vmkiln.host.virtual_machine import bind_run_directory
 from vmkiln.inspecting.residue import Residue
-from vmkiln.inspecting.windows_facts import GENERALIZED, check_startable
+from vmkiln.inspecting.windows_facts import GENERALIZED, WindowsFacts, check_startable
 from vmkiln.inspecting.windows_image import Work, answered, describe, look_at_windows, obtain_windows_inspector
 from vmkiln.inspecting.windows_residues import read_residues, read_taken_out
 from vmkiln.preparation import opened_store, prepared_host
@@ -43,6 +43,16 @@ def hibernated(disk: bytearray) -> bytearray:
     return disk
 
 
+async def facts_of(prepared: Settings, disk: Path, folder: Path) -> WindowsFacts:
+    """What the VM tells of a disk; `folder` is made for it."""
+    folder.mkdir(mode=0o700)
+    with opened_store(prepared, print) as store:
+        async with prepared_host(prepared, store, print) as host:
+            inspector = await obtain_windows_inspector(prepared.container_image, progress=print)
+            machine = describe(inspector, [Disk(disk, "raw")], accelerator=host.accelerator)
+            return await look_at_windows(machine, directory=folder)
+
+
 @pytest.mark.parametrize("is_clean", [True, False], ids=["clean", "hibernated"])
 async def test_a_windows_tells_its_facts_and_a_hibernated_one_is_refused(
     prepared: Settings, tmp_path: Path, is_clean: bool
@@ -51,12 +61,7 @@ async def test_a_windows_tells_its_facts_and_a_hibernated_one_is_refused(
     disk = tmp_path / "disk.raw"
     disk.write_bytes(content)
     run = tmp_path / "run"
-    run.mkdir(mode=0o700)
-    with opened_store(prepared, print) as store:
-        async with prepared_host(prepared, store, print) as host:
-            inspector = await obtain_windows_inspector(prepared.container_image, progress=print)
-            machine = describe(inspector, [Disk(disk, "raw")], accelerator=host.accelerator)
-            facts = await look_at_windows(machine, directory=run)
+    facts = await facts_of(prepared, disk, run)
     assert facts.title == TITLE
     assert facts.state == GENERALIZED
     assert facts.services == ("viostor", "cloudbase-init")
@@ -114,12 +119,6 @@ async def test_what_keeps_a_windows_from_beginning_is_taken_out_of_a_copy(prepar
     assert disk.read_bytes() == content, "the image itself is as it was"
     raw = tmp_path / "after.raw"
     await command.run(["qemu-img", "convert", "-f", "qcow2", "-O", "raw", overlay, raw], timeout_seconds=120)
-    folder = tmp_path / "again"
-    folder.mkdir(mode=0o700)
-    with opened_store(prepared, print) as store:
-        async with prepared_host(prepared, store, print) as host:
-            inspector = await obtain_windows_inspector(prepared.container_image, progress=print)
-            machine = describe(inspector, [Disk(raw, "raw")], accelerator=host.accelerator)
-            facts = await look_at_windows(machine, directory=folder)
+    facts = await facts_of(prepared, raw, tmp_path / "again")
     assert (facts.answers, facts.overrides, facts.unclean) == ((), (), "")
     assert facts.services == ("viostor", "cloudbase-init"), "the hive has all else"
