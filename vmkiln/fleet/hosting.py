@@ -107,7 +107,7 @@ class Hosting:
             wake=self._woken,
             has_room=self._has_room,
         )
-        self._templates = KnownTemplates()
+        self.templates = KnownTemplates()
         self.is_at_work = asyncio.Event()
         self.tally = Tally()
 
@@ -253,7 +253,7 @@ class Hosting:
         capacities = self.capacity_now()
         self._describe(capacities[self._incarnation])
         only = frozenset(self._asked) if self._identity.is_embedded else None
-        return place(self._settings, self._store, capacities, only=only, own=own, templates=self._templates)
+        return place(self._settings, self._store, capacities, only=only, own=own, templates=self.templates)
 
     def capacity_now(self) -> dict[str, Room]:
         """What this machine has at this moment, by the incarnation of its host."""

@@ -29,7 +29,6 @@ from vmkiln.fleet.host_identity import HostIdentity
 from vmkiln.fleet.hosting import Hosting
 from vmkiln.fleet.log_retention import forget_logs
 from vmkiln.fleet.operation_turns import Failed, next_ones
-from vmkiln.fleet.placement.known_templates import KnownTemplates
 from vmkiln.fleet.run_queue import hosts_now, queue_of
 from vmkiln.fleet.run_trace import Span
 from vmkiln.fleet.tally import Tally
@@ -130,7 +129,6 @@ class ImageBuilder:
         duties = HostDuties(build, capacity, isolation_level, on_trace, shared=shared, is_tried_first=is_tried_first)
         self._identity = identity or HostIdentity()
         self._host = Hosting(settings, store, duties, self._identity, rounds=self.rounds)
-        self._templates = KnownTemplates()
         self._watch_seconds = watch_seconds
         self._wake = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -164,7 +162,7 @@ class ImageBuilder:
     def queue(self) -> list[QueuePosition]:
         """The runs that wait for a host, each with its position in the queue and why it waits."""
         capacities = self._host.capacity_now()
-        return queue_of(self._settings, self._store, capacities=capacities, templates=self._templates)
+        return queue_of(self._settings, self._store, capacities=capacities, templates=self._host.templates)
 
     def room(self) -> tuple[Room, Room]:
         """What the live hosts have for runs, and what of it is promised to runs that go on."""
