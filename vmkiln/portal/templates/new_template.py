@@ -15,7 +15,7 @@ from vmkiln.portal.templates.examples import TITLES, example
 from vmkiln.portal.templates.source_choice import Choice, choices
 from vmkiln.portal.templates.template_face import copied
 from vmkiln.portal.templates.template_page import TYPE, subscriptions_of
-from vmkiln.portal.templates.written_template import FIELDS, check, detail_of, read, with_source
+from vmkiln.portal.templates.written_template import FIELDS, check, detail_of, looked_at, read, with_source
 from vmkiln.portal.told import Done
 from vmkiln.portal.visit import PREFIX, Visit, done
 
@@ -142,7 +142,7 @@ async def _is_there(visit: Visit, values: Mapping[str, str]) -> bool:
 async def _created(visit: Visit, values: Mapping[str, str]) -> str:
     body, details = await run_in_threadpool(read, values)  # it may have megabytes
     if not details and len(values["body"]) <= MOST_CHECKED_LETTERS:  # in our words, not in Azure's
-        details, _ = await run_in_threadpool(check, values)
+        details, _ = await run_in_threadpool(looked_at, body, details)
     if details:
         raise ArmError(400, "InvalidParameter", MISTAKES, details=details[:MOST_MISTAKES])
     group = group_id(values["subscription"], values["group"])

@@ -106,7 +106,11 @@ def read(values: Mapping[str, str]) -> tuple[Any, list[dict[str, str]]]:
 
 def check(values: Mapping[str, str]) -> tuple[list[dict[str, str]], list[str]]:
     """Every mistake of a form and its template, as far as they show without the service, and warnings."""
-    body, details = read(values)
+    return looked_at(*read(values))
+
+
+def looked_at(body: Any, details: list[dict[str, str]]) -> tuple[list[dict[str, str]], list[str]]:
+    """The same of what was `read`."""
     if any(detail["code"] == INVALID_JSON for detail in details):  # of the rest nothing can be said
         return details, []
     if not isinstance(body, dict):
