@@ -111,7 +111,8 @@ async def _done(stores: Sequence[Path], name: str, authority: Path, *, is_undone
     failures = []
     for store in stores:
         try:
-            is_there = (await _ran("-L", "-n", name, "-d", f"sql:{store}", check=False)) == 0
+            listed = [PROGRAM, "-L", "-n", name, "-d", f"sql:{store}"]
+            is_there = (await command.run(listed, timeout_seconds=CERTUTIL_SECONDS, check=False)).exit_status == 0
             if is_there is not is_undone:
                 say(f"{store}: {'trusted' if is_there else 'not trusted'} already")
                 continue
@@ -126,13 +127,6 @@ async def _done(stores: Sequence[Path], name: str, authority: Path, *, is_undone
         raise failures[0]
     if not stores:
         say("no browser of this user has it")
-
-
-async def _ran(*arguments: str, check: bool = True) -> int:
-    from vmkiln.host import command
-
-    done = await command.run([PROGRAM, *arguments], timeout_seconds=CERTUTIL_SECONDS, check=check)
-    return done.exit_status
 
 
 def of_all_programs(authority: Path, name: str, *, is_undone: bool) -> str:
