@@ -1,7 +1,10 @@
 """Pages from templates: everything that is filled in is text, never markup, and never obeyed by the browser."""
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,9 +14,9 @@ from starlette.responses import HTMLResponse
 
 from vmkiln import __version__
 from vmkiln.harmless_text import harmless
-from vmkiln.portal import scheme, session, told
 from vmkiln.portal.icons import ICONS, kind_of_state
 from vmkiln.portal.resource_face import told_act
+from vmkiln.portal.scheme import Scheme
 from vmkiln.portal.trail import RAIL, section_of, trail
 from vmkiln.portal.waterfall import moment
 
@@ -93,6 +96,28 @@ def plain(text: Any) -> str:
     return "\n".join(harmless(line) for line in str(text).split("\n"))
 
 
+@dataclass(frozen=True)
+class OfVisit:
+    """What every page of a visit says: what was done before it, in which colours, and who is logged in."""
+
+    told: str = ""
+    scheme: Scheme = Scheme.SYSTEM
+    visitor: str = ""
+
+
+_visit: ContextVar[OfVisit] = ContextVar("visit", default=OfVisit())  # noqa: B039 (it is frozen)
+
+
+@contextlib.contextmanager
+def filled_in_for(visit: OfVisit) -> Iterator[None]:
+    """Pages that are filled in here are of this visit."""
+    token = _visit.set(visit)
+    try:
+        yield
+    finally:
+        _visit.reset(token)
+
+
 def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("vmkiln.portal", "pages"),
@@ -113,13 +138,12 @@ def _environment() -> Environment:
     environment.filters |= {"size": size, "since": since}
     environment.globals |= {"lasted": lasted, "ICONS": ICONS, "kind_of_state": kind_of_state}
     environment.globals |= {"RAIL": RAIL, "trail": trail, "section_of": section_of}
+    environment.globals |= {"VERSION": __version__, "SCHEMES": tuple(Scheme)}
     environment.globals |= {
-        "told": told.now,
-        "VERSION": __version__,
-        "scheme": scheme.now,
-        "SCHEMES": tuple(scheme.Scheme),
+        "told": lambda: _visit.get().told,
+        "scheme": lambda: _visit.get().scheme,
+        "visitor": lambda: _visit.get().visitor,
     }
-    environment.globals |= {"visitor": session.visitor}
     return environment
 
 

@@ -3,9 +3,6 @@
 *Leaves behind:* a cookie in the visitor's browser, with one word of ours. *Undone by:* choosing the system's.
 """
 
-import contextlib
-from collections.abc import Iterator
-from contextvars import ContextVar
 from enum import StrEnum
 
 from starlette.requests import Request
@@ -21,9 +18,6 @@ class Scheme(StrEnum):
     SYSTEM = "system"
     LIGHT = "light"
     DARK = "dark"
-
-
-_now: ContextVar[Scheme] = ContextVar("scheme", default=Scheme.SYSTEM)
 
 
 def scheme_of(text: str) -> Scheme:
@@ -42,18 +36,3 @@ def keep(response: Response, scheme: Scheme) -> None:
         response.delete_cookie(COOKIE, path="/", secure=True, httponly=True, samesite="strict")
         return
     response.set_cookie(COOKIE, scheme, max_age=SECONDS, path="/", secure=True, httponly=True, samesite="strict")
-
-
-@contextlib.contextmanager
-def shown_in(scheme: Scheme) -> Iterator[None]:
-    """Pages that are filled in here have these colours."""
-    token = _now.set(scheme)
-    try:
-        yield
-    finally:
-        _now.reset(token)
-
-
-def now() -> Scheme:
-    """The colours of the page that is being filled in."""
-    return _now.get()

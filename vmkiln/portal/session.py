@@ -5,12 +5,10 @@ Source: RFC 6265bis (`__Host-`, SameSite); Fetch Metadata (Sec-Fetch-Site).
 """
 
 import base64
-import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping
-from contextvars import ContextVar
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
@@ -28,7 +26,6 @@ MOST_ADDRESS_LETTERS = 2000
 MOST_REFUSED = 1000
 MOST_NAME_LETTERS = 60
 NAMES = ("preferred_username", "name", "app_displayname", "appid")  # claims that name a token's holder, the best first
-_visitor: ContextVar[str] = ContextVar("visitor", default="")
 _refused: dict[str, None] = {}  # the hashes of tokens that are not renewed, the oldest first
 
 
@@ -73,21 +70,6 @@ def name_of(token: str) -> str:
     claims = _claims(token)
     named = (claims.get(claim) for claim in NAMES)
     return next((text[:MOST_NAME_LETTERS] for text in named if isinstance(text, str) and text), "")
-
-
-@contextlib.contextmanager
-def known_as(name: str) -> Iterator[None]:
-    """Pages that are filled in here say that this is who is logged in."""
-    token = _visitor.set(name)
-    try:
-        yield
-    finally:
-        _visitor.reset(token)
-
-
-def visitor() -> str:
-    """Who is logged in, as the page that is being filled in says it; '' for nobody."""
-    return _visitor.get()
 
 
 def _claims(token: str) -> Mapping[str, Any]:

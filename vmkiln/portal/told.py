@@ -4,10 +4,8 @@
 Source: RFC 6265bis (`__Host-`): no other host, and nothing without TLS, can set it.
 """
 
-import contextlib
 import re
-from collections.abc import Iterator, Mapping
-from contextvars import ContextVar
+from collections.abc import Mapping
 from enum import StrEnum
 from urllib.parse import quote, unquote
 
@@ -50,7 +48,6 @@ TEXTS: Mapping[Done, str] = {
     Done.DRAIN: "{} gets no new runs; those that it has go on.",
     Done.UNDRAIN: "{} takes runs again.",
 }
-_now: ContextVar[str] = ContextVar("told", default="")
 
 
 def tell(response: Response, done: Done, name: str) -> None:
@@ -78,18 +75,3 @@ def text_of(value: str) -> str:
     word, _, quoted = value.partition(".")
     name = unquote(quoted)
     return TEXTS[Done(word)].format(name) if word in set(Done) and NAME.fullmatch(name) else ""
-
-
-@contextlib.contextmanager
-def telling(text: str) -> Iterator[None]:
-    """Pages that are filled in here say this."""
-    token = _now.set(text)
-    try:
-        yield
-    finally:
-        _now.reset(token)
-
-
-def now() -> str:
-    """What the page that is being filled in has to say; '' for nothing."""
-    return _now.get()

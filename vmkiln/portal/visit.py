@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 from vmkiln.errors import ArmError
 from vmkiln.portal import scheme, session, told, trail
 from vmkiln.portal.api_client import ApiClient
-from vmkiln.portal.rendering import HEADERS, page
+from vmkiln.portal.rendering import HEADERS, OfVisit, filled_in_for, page
 from vmkiln.portal.told import Done
 
 PREFIX = trail.PREFIX
@@ -103,11 +103,8 @@ def visited(api: ASGIApp, show: Page, *, is_public: bool = False) -> Callable[[R
         token = session.token_of(request)
         source = request.client.host if request.client else ""
         visit = Visit(request, ApiClient(api, base_url, token, source))
-        with (
-            session.known_as(session.name_of(token)),
-            scheme.shown_in(scheme.chosen(request)),
-            told.telling(text := told.told(request)),
-        ):
+        text = told.told(request)
+        with filled_in_for(OfVisit(text, scheme.chosen(request), session.name_of(token))):
             try:
                 response = await (show(visit) if token or is_public else _to_login(visit))
             except ArmError as error:

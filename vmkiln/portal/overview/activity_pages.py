@@ -9,12 +9,12 @@ from starlette.responses import Response
 
 from vmkiln.azure_names import subscription_scope, utc_text
 from vmkiln.errors import ArmError
+from vmkiln.portal.overview.acts import VALUES
 from vmkiln.portal.overview.listed import DAYS, asked
 from vmkiln.portal.rendering import page
 from vmkiln.portal.templates.template_page import subscriptions_of
 from vmkiln.portal.visit import PREFIX, Visit
 
-VALUES = "providers/Microsoft.Insights/eventtypes/management/values"
 ROLES = "providers/Microsoft.Authorization/roleAssignments"
 DEFINITIONS = "providers/Microsoft.Authorization/roleDefinitions"
 PRINCIPALS = "/v1.0/servicePrincipals"
