@@ -156,6 +156,11 @@ def concurrency(journal: Path) -> dict[str, int]:
     return dict(most)
 
 
+def left_by(fleet: Fleet) -> list[str]:
+    """What the hosts have of runs, their own marks among it."""
+    return [str(path) for host in fleet.hosts for path in (host.home / "runs").glob("*")]
+
+
 def chaos(fleet: Fleet, settings: Settings, store: Store, count: int, *, rounds: int, seed: int) -> dict[str, Any]:
     """The whole of it; returns what was seen."""
     chosen = random.Random(seed)  # noqa: S311
@@ -176,7 +181,8 @@ def chaos(fleet: Fleet, settings: Settings, store: Store, count: int, *, rounds:
             time.sleep(chosen.uniform(0.5, 1.5))
             seen.faults.append((fault, *strike(fleet, store, fault, call(busiest, fleet, store))))
         while time.monotonic() - begin < MOST_SECONDS:
-            if all(run.ended for run in call(store.runs.by_id, ids).values()):
+            # a host that ended itself a moment ago has to come back before it can put its runs away
+            if all(run.ended for run in call(store.runs.by_id, ids).values()) and not left_by(fleet):
                 break
             time.sleep(0.2)
         seconds = time.monotonic() - begin
@@ -229,7 +235,7 @@ def main() -> None:
         settings = Settings(directory / "home", database_url=fleet.url, object_store=(directory / "shared").as_uri())
         with opened(fleet.url, home=settings.home) as store:
             found = chaos(fleet, settings, store, count, rounds=rounds, seed=seed)
-    found["left"] = [str(path) for host in fleet.hosts for path in (host.home / "runs").glob("*")]
+    found["left"] = left_by(fleet)
     sys.stderr.write(table(found) + "\n")
     sys.stdout.write(json.dumps(found))
 
