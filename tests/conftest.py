@@ -1,7 +1,9 @@
 """What holds for every test: which tier and seed are run; files that it opened are closed, and the log is as it was."""
 
+import faulthandler
 import logging
 import os
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -14,6 +16,7 @@ import tiers
 from open_files import open_files
 
 GRACE_SECONDS = 5.0  # for threads that are on their way out
+END_SECONDS = 60.0  # for Python to end once the tests have
 ENGINE = "/engine.sqlite"
 MEMORY = "VMKILN_TEST_MEMORY"
 COMMITTING_OFTEN = ("api", "portal", "unit")
@@ -61,6 +64,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure() -> None:
+    """A thread that goes on keeps Python from ending, and the run of all tests would wait for it without a word."""
+    faulthandler.dump_traceback_later(END_SECONDS, exit=True, file=sys.__stderr__)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -8,10 +8,12 @@ import http.server
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,6 +54,8 @@ ip -6 route show default | grep -q . && echo "probe ipv6 open" || echo "probe ip
 printf 'stdout \\033]0;owned\\007 \\033[31mred\\033[0m\\n'
 echo "==> null: Provisioning with shell script: /aib/packerInput/0003-deprovision.sh" >&2
 """
+MOST_BUILD_SECONDS = 1500.0  # beside all other tests
+MOST_CLEAN_UP_SECONDS = 120.0
 PAYLOAD = b"file customizer {{ braces }} ${dollar} \xff\x00 bytes\n"
 
 
@@ -101,6 +105,19 @@ def answers_ssh(address: str, port: int) -> bool:
             return probe.recv(4) == b"SSH-"
         except OSError:
             return False
+
+
+def told_by(process: subprocess.Popen[str]) -> str:
+    """The output of a build; one that takes too long cleans up, so that the tests behind it find the world they know."""
+    try:
+        return process.communicate(timeout=MOST_BUILD_SECONDS)[0]
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGINT)
+    try:
+        return process.communicate(timeout=MOST_CLEAN_UP_SECONDS)[0]
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +221,6 @@ def built(
     reached: set[str] = set()
     environment = {**os.environ, **GATES}
     command = [*VMKILN, "build", "--json", str(path)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     is_over = threading.Event()
 
     def watch() -> None:
@@ -214,11 +230,16 @@ def built(
                 if answers_ssh(address, number):
                     reached.add(f"{address}:{number}")
 
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    output, _ = process.communicate(timeout=900)
-    is_over.set()
-    watcher.join()
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        watcher = threads.submit(watch)
+        try:
+            output = told_by(process)
+        finally:
+            is_over.set()
+        watcher.result()
     lines = output.splitlines()
     assert process.returncode == 0, "\n".join(lines[-40:])
     summary = json.loads(lines[-1])
