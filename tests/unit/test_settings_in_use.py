@@ -129,7 +129,8 @@ def test_a_dead_host_is_remembered_as_long_as_was_set(store: Store, kept_seconds
     time.sleep(0.05)
     store.hosts.give_up(besides="second")
     other = replace(host, incarnation="second", host_id="other", name="other")
-    store.hosts.register(other, lease_seconds=60, kept_seconds=kept_seconds)
+    store.hosts.register(other, lease_seconds=60)
+    store.hosts.forget(kept_seconds=kept_seconds)
     assert sorted(found.incarnation for found in store.hosts.all()) == left
 
 

@@ -203,9 +203,7 @@ class Hosting:
             unready=unready,
             unready_reason=reason,
         )
-        self._store.hosts.register(
-            row, lease_seconds=identity.lease_seconds, kept_seconds=self._settings.dead_hosts_kept_seconds
-        )
+        self._store.hosts.register(row, lease_seconds=identity.lease_seconds)
         self._store.origins.record(row.incarnation, host_id=row.host_id, mark=machine_of(self._settings.home).mark)
 
     def _lease(self) -> Lease:
@@ -295,6 +293,8 @@ class Hosting:
             if self._duties.shared is not None:
                 await in_round(self._duties.shared.reconcile)
             await in_round(reserve_file.ensure, self._settings.home)
+            forget = functools.partial(self._store.hosts.forget, kept_seconds=self._settings.dead_hosts_kept_seconds)
+            await in_round(forget)
             if self._runs.attempts is not None:
                 await self._runs.attempts.forget()
         except Exception:

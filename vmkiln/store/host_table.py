@@ -19,7 +19,6 @@ from sqlalchemy.engine import Connection, RowMapping
 from vmkiln.azure_names import STORAGE_ACCOUNT
 from vmkiln.errors import InputError, RunCanceled
 from vmkiln.run_state import RunState
-from vmkiln.settings import Settings
 from vmkiln.store.driver.database_time import database_clock, database_time
 from vmkiln.store.driver.server_clock import asking
 from vmkiln.store.engine import Connections
@@ -80,16 +79,8 @@ class HostTable:
 
     # leases
 
-    def register(
-        self,
-        host: HostRow,
-        *,
-        lease_seconds: float,
-        kept_seconds: float = Settings.dead_hosts_kept_seconds,
-    ) -> HostRow:
+    def register(self, host: HostRow, *, lease_seconds: float) -> HostRow:
         """Record a host that starts: its earlier incarnations are dead from now on, and it drains if it did before.
-
-        A dead incarnation without runs can still be looked at for `kept_seconds`.
 
         Raises: `InputError` when another live host has its name.
         """
@@ -105,10 +96,16 @@ class HostTable:
             newest = sa.select(hosts.c.is_draining).where(earlier).order_by(hosts.c.started.desc()).limit(1)
             is_draining = bool(connection.execute(newest).scalar())
             connection.execute(hosts.update().where(earlier).values(is_dead=True))
-            _forget_old(connection, now - kept_seconds)
             row = replace(host, is_draining=is_draining, started=now, lease_until=now + lease_seconds)
             connection.execute(hosts.insert().values(**vars(row)))
         return row
+
+    def forget(self, *, kept_seconds: float) -> None:
+        """Forget incarnations that are dead for longer than that and keep no room; until then they can be looked at."""
+        kept = sa.select(reservations.c.incarnation)
+        old = sa.and_(hosts.c.is_dead, hosts.c.lease_until < database_clock() - kept_seconds)
+        with self._connections.begin() as connection:
+            connection.execute(hosts.delete().where(old, hosts.c.incarnation.not_in(kept)))
 
     def renew(self, incarnation: str, *, lease_seconds: float) -> bool:
         """Make a host's lease last from now; false when it was given up for dead.
@@ -347,13 +344,6 @@ def is_alive() -> "sa.ColumnElement[bool]":
 
 def _has_run_out(besides: str) -> "sa.ColumnElement[bool]":
     return sa.and_(hosts.c.is_dead.is_(False), hosts.c.lease_until < database_clock(), hosts.c.incarnation != besides)
-
-
-def _forget_old(connection: Connection, before: float) -> None:
-    """Forget incarnations that died before then and keep no room."""
-    kept = sa.select(reservations.c.incarnation)
-    old = sa.and_(hosts.c.is_dead, hosts.c.lease_until < before, hosts.c.incarnation.not_in(kept))
-    connection.execute(hosts.delete().where(old))
 
 
 def _values(row: Mapping[str, Any] | RowMapping) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from vmkiln.run.room import NOTHING
 from vmkiln.run_state import RunState
 from vmkiln.settings import Settings
 from vmkiln.store.database import Store, opened, utc_now
-from vmkiln.store.rows import PlacedRun, ReservationRow, RunRow
+from vmkiln.store.rows import HostRow, PlacedRun, ReservationRow, RunRow
 
 LEASE_SECONDS = 0.4
 MOST_LOOK_STATEMENTS = 6  # who waits, who has a host, who goes on without, last starts, hosts, the front
@@ -342,3 +342,13 @@ async def test_a_look_at_a_queue_that_waits_takes_few_statements(tmp_path: Path)
     selects = [text for text in said if text.startswith(("SELECT vmkiln", "SELECT anon"))]
     assert len(selects) <= MOST_LOOK_STATEMENTS, selects
     assert not [text for text in selects if "vmkiln_resource.properties" in text]
+
+
+async def test_dead_hosts_are_forgotten_though_no_host_starts(tmp_path: Path) -> None:
+    settings = Settings(tmp_path, dead_hosts_kept_seconds=0.0)
+    with opened(tmp_path / "db") as store:
+        store.hosts.register(HostRow("dead", "other", "kiln", "x64", "", "", 1, 1024, 1024), lease_seconds=0.01)
+        store.hosts.leave("dead")
+        await asyncio.sleep(0.05)
+        await Hosting(settings, store, HostDuties(build), HostIdentity("here"))._clean_up()
+        assert store.hosts.all() == []

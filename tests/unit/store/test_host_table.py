@@ -301,7 +301,8 @@ def test_a_host_writes_for_a_run_only_while_it_has_it(store: Store) -> None:
 def test_a_dead_boot_is_forgotten_when_it_keeps_nothing(store: Store) -> None:
     register(store, "a", incarnation="first", lease_seconds=0.01)
     time.sleep(0.05)
-    store.hosts.register(a_host("a", incarnation="second"), lease_seconds=60, kept_seconds=0)
+    store.hosts.register(a_host("a", incarnation="second"), lease_seconds=60)
+    store.hosts.forget(kept_seconds=0)
     with pytest.raises(InputError):
         store.hosts.drain("nobody", is_draining=True)
     assert [host.incarnation for host in store.hosts.all()] == ["second"]
