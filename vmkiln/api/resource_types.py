@@ -25,13 +25,14 @@ from vmkiln.api.resources import (
 )
 from vmkiln.api.staging import staging_resources
 from vmkiln.api.storage import containers, storage_accounts
-from vmkiln.api.virtual_machine_images import image_templates, past_runs, run_logs, run_pictures, runs, triggers
+from vmkiln.api.virtual_machine_images import image_templates, past_runs, plans, run_logs, run_pictures, runs, triggers
 from vmkiln.api.whole_groups import group_export, group_move
 
 ALL_ROUTES: tuple[Route, ...] = (
     *image_templates.ROUTES,
     *runs.ROUTES,
     *past_runs.ROUTES,
+    *plans.ROUTES,
     *run_logs.ROUTES,
     *run_pictures.ROUTES,
     *triggers.ROUTES,

@@ -58,6 +58,7 @@ class Surroundings:
     virtual_networks: "Mapping[str, UserVirtualNetwork]" = field(default_factory=dict)
     ask_publisher: Callable[[PlatformImageSource], None] = lambda _source: None
     ask_emulated: Callable[[], str] = lambda: ""
+    is_store_open: bool = False  # then nothing is won by a look beside it, which leaves a file open as long as it is
 
 
 @dataclass(frozen=True)
@@ -247,7 +248,7 @@ def _surrounding_problems(template: ImageTemplate, surroundings: Surroundings) -
             entry = _entry_of(source, surroundings.settings)
             if wrong := architecture_problem(template.properties.vm_profile, entry.architecture):
                 yield wrong
-    if kept_images.may_matter(surroundings.settings, template):
+    if surroundings.is_store_open or kept_images.may_matter(surroundings.settings, template):
         from vmkiln.buildable.targets import kept_problems  # noqa: PLC0415 (imports the database)
 
         with surroundings.opened_store() as store:

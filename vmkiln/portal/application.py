@@ -17,7 +17,7 @@ from vmkiln.portal import login_pages, provider_login, resource_pages, scheme_fo
 from vmkiln.portal.overview import activity_pages, control_room, host_pages, image_pages, runs_page
 from vmkiln.portal.rendering import HEADERS
 from vmkiln.portal.runs import run_pages, run_stream
-from vmkiln.portal.templates import new_template, template_page
+from vmkiln.portal.templates import new_template, plan_view, template_page
 from vmkiln.portal.visit import LOGIN, PREFIX, Page, Visit, error_page, go_to, visited
 
 STATIC = Path(__file__).parent / "static"
@@ -84,6 +84,7 @@ def portal(api: ASGIApp) -> ASGIApp:
             at(GROUP, resource_pages.act_on_group, "POST"),
             at(TEMPLATE, template_page.template),
             at(TEMPLATE, template_page.act, "POST"),
+            at(f"{TEMPLATE}/plan", plan_view.plan),
             at(RUN, run_pages.run),
             at(RUN, run_pages.act, "POST"),
             at(f"{RUN}/log", run_pages.raw_log),

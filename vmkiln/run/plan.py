@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Interface
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from vmkiln.azure_names import (
 )
 from vmkiln.buildable.examination import Verdict
 from vmkiln.errors import ImageNotFound, InputError
+from vmkiln.fetching.guest_way_out import guest_way_out_of
 from vmkiln.host.egress.egress_policy import OPEN_EGRESS, EgressPolicy
 from vmkiln.host.network import host_watch
 from vmkiln.host.network.flow_bounds import bounds_of
@@ -25,12 +27,14 @@ from vmkiln.packer.windows_template import shown as shown_windows
 from vmkiln.platform_images.image_reference import reference_of
 from vmkiln.platform_images.platform_image import plan_platform_image
 from vmkiln.run import customizing, validating
+from vmkiln.run.checkpoints.kept_builds import why_none
+from vmkiln.run.starts.build_vm_start import why_booted
 from vmkiln.run.steps import CUSTOMIZE, VALIDATIONS, packer_steps, windows_steps
 from vmkiln.run.vm_shape import wanted_memory_mib
 from vmkiln.settings import Settings
 from vmkiln.staging import cloud_init_seed, container_group, virtual_network
 from vmkiln.staging.staging_resource_group import group_name, group_tags
-from vmkiln.staging.topology import user_subnets_of
+from vmkiln.staging.topology import Topology, user_subnets_of
 from vmkiln.staging.user_network import UserVirtualNetwork
 from vmkiln.staging.virtual_network import VirtualNetwork
 from vmkiln.template.image_template import ImageTemplate
@@ -39,9 +43,11 @@ from vmkiln.template.source import OsType, PlatformImageSource
 from vmkiln.template.template_file import ResolvedTemplate
 from vmkiln.template.vm_size import build_vm_size
 from vmkiln.waiting.off_loop import off_loop
+from vmkiln.warm.checkpoint import all_of, scope_of
 from vmkiln.windows.steps import Copied, WindowsDeprovision
 
 GUID = "<guid>"
+MOST_KEPT = 20  # places that are told
 
 
 async def plan_of(
@@ -54,13 +60,43 @@ async def plan_of(
     egress: EgressPolicy = OPEN_EGRESS,
     virtual_networks: Mapping[str, UserVirtualNetwork] | None = None,
 ) -> dict[str, Any]:
-    """The plan as plain data; `verdict` is what `buildable.examine` found, `egress` what the build may reach."""
+    """The plan of a build on this machine as plain data; `verdict` is what `buildable.examine` found."""
+    return await off_loop(
+        plan_with,
+        resolved,
+        resource_group=resource_group,
+        verdict=verdict,
+        settings=settings,
+        allowances=allowances,
+        addresses=await host_watch.host_addresses(),
+        egress=egress,
+        virtual_networks=virtual_networks,
+    )
+
+
+def plan_with(
+    resolved: ResolvedTemplate,
+    *,
+    resource_group: str,
+    verdict: Verdict,
+    settings: Settings,
+    allowances: Sequence[Allowance] = (),
+    addresses: Sequence[IPv4Interface] = (),
+    egress: EgressPolicy = OPEN_EGRESS,
+    virtual_networks: Mapping[str, UserVirtualNetwork] | None = None,
+    template_id: str = "",
+) -> dict[str, Any]:
+    """The plan as plain data; `addresses` are those that the machine has, `egress` what the build may reach.
+
+    `template_id` is that of a template that the service keeps; reads the cache of images and what is kept of builds.
+    """
     template = resolved.image_template
     own_group = template.properties.staging_resource_group
     name = parse_resource_id(own_group).name if own_group else group_name(resource_group, resolved.name, GUID)
     problems = [str(problem) for problem in (*verdict.problems, *verdict.needs_permission)]
-    source, generation = await off_loop(_source, template, settings)
-    net = await _network(template, virtual_networks or {}, allowances, egress, settings)
+    source, generation = _source(template, settings)
+    net = _network(template, virtual_networks or {}, addresses, allowances=allowances, egress=egress, settings=settings)
+    scope = scope_of(template_id=template_id, resource_group=resource_group, name=resolved.name)
     plan = {
         "name": resolved.name,
         "api_version": resolved.api_version,
@@ -69,6 +105,8 @@ async def plan_of(
         "cannot_be_built_because": problems,
         "source": source,
         "build_vm": _build_vm(template, generation, str(source.get("architecture", Architecture.X64))),
+        "limits": {"longest_run_minutes": template.build_timeout_seconds // 60},
+        "begins": _begins(template, settings, net, scope=scope, template_id=template_id),
         "staging_resource_group": {
             "name": name,
             "tags": group_tags(
@@ -115,9 +153,35 @@ def _build_vm(template: ImageTemplate, generation: int, architecture: str) -> di
     return {"vmSize": size.name, "cpus": size.cpu_count, "memory_mib": memory, "os_disk_gb": disk or "source"}
 
 
-async def _network(
+def _begins(
+    template: ImageTemplate, settings: Settings, net: VirtualNetwork | None, *, scope: str, template_id: str
+) -> list[str]:
+    """What the build VM and the customizers could go on from on this machine, as sentences."""
+    booted = why_booted(
+        settings,
+        template,
+        os_type=template.os_type or OsType.LINUX,
+        way_out=guest_way_out_of(settings),
+        topology=net.topology if net else Topology.OWN,
+    )
+    vm = f"is booted: {booted}" if booted else "goes on from a saved VM of its source, or is booted where there is none"
+    if reason := why_none(settings, template.tags, template_id=template_id) or booted:
+        return [f"the build VM {vm}", f"the customizers begin at the first: {reason}"]
+    kept = sorted(
+        (one.about.position, one.about.step) for one in all_of(settings.saved_vms) if one.about.scope == scope
+    )
+    places = ", ".join(f"{position} ({step})" for position, step in kept[:MOST_KEPT]) or "none"
+    return [
+        f"the build VM {vm}",
+        f"the customizers begin behind the last that is kept and unchanged; kept on this machine: {places}",
+    ]
+
+
+def _network(
     template: ImageTemplate,
     virtual_networks: Mapping[str, UserVirtualNetwork],
+    addresses: Sequence[IPv4Interface],
+    *,
     allowances: Sequence[Allowance],
     egress: EgressPolicy,
     settings: Settings,
@@ -129,7 +193,6 @@ async def _network(
         user_subnets = user_subnets_of(template.properties.vm_profile.vnet_config, virtual_networks, service_port=port)
     except InputError:
         return None
-    addresses = await host_watch.host_addresses()
     return virtual_network.decide(
         addresses,
         is_windows=is_windows,
@@ -218,7 +281,8 @@ def plan_text(plan: Mapping[str, Any]) -> str:
     ]
     lines += [f"warning: {warning}" for warning in plan["warnings"]]
     lines += [f"cannot be built: {problem}" for problem in plan["cannot_be_built_because"]]
-    lines += ["", "source", *_pairs(plan["source"]), "", "build VM", *_pairs(plan["build_vm"])]
+    lines += ["", "source", *_pairs(plan["source"]), "", "build VM", *_pairs({**plan["build_vm"], **plan["limits"]})]
+    lines += ["", "begins", *(f"  {sentence}" for sentence in plan["begins"])]
     group = plan["staging_resource_group"]
     lines += ["", f"staging resource group {group['name']}", *_pairs(group["tags"])]
     lines += [f"  {item['type']} {item['name']} ({item['lives']})" for item in group["resources"]]

@@ -12,6 +12,7 @@ from vmkiln.azure_names import group_id, subscription_scope
 from vmkiln.errors import ArmError, TemplateInvalid
 from vmkiln.portal.rendering import page
 from vmkiln.portal.templates.examples import TITLES, example
+from vmkiln.portal.templates.plan_view import PLAN, plan_shown
 from vmkiln.portal.templates.source_choice import Choice, choices
 from vmkiln.portal.templates.template_face import copied
 from vmkiln.portal.templates.template_page import TYPE, subscriptions_of
@@ -49,7 +50,7 @@ async def new(visit: Visit) -> Response:
 
 
 async def create(visit: Visit) -> Response:
-    """Do what the button says: create, check, or put the chosen source into the text; every mistake is shown."""
+    """Do what the button says: create, check, plan, or put the chosen source into the text; every mistake is shown."""
     values = {**EMPTY, **await visit.form()}
     action = values.get("action")
     try:
@@ -58,6 +59,9 @@ async def create(visit: Visit) -> Response:
             return await _form(visit, values, is_source_in=True)
         if action == "check":
             return await _form(visit, values, warnings=await _checked(visit, values))
+        if action == "plan":
+            warnings = await _checked(visit, values)
+            return await _form(visit, values, warnings=warnings, plan=await _planned(visit, values))
         return done(Done.CREATE, values["name"], f"{PREFIX}{await _created(visit, values)}")
     except ArmError as error:
         if error.status == 401:
@@ -81,6 +85,7 @@ async def _form(
     error: ArmError | None = None,
     warnings: Sequence[str] | None = None,
     is_source_in: bool = False,
+    plan: Mapping[str, Any] | None = None,
 ) -> Response:
     """The form as it was sent, with its mistakes, or with what there is to say of one that has none."""
     details = error.details if error else ()
@@ -97,6 +102,7 @@ async def _form(
         error=error,
         warnings=warnings,
         is_source_in=is_source_in,
+        plan=plan,
         wrong={detail["target"]: detail["message"] for detail in details if detail.get("target") in FIELDS},
         wrong_body=[detail for detail in details if detail.get("target") not in FIELDS],
     )
@@ -128,10 +134,20 @@ async def _checked(visit: Visit, values: Mapping[str, str]) -> list[str]:
     return warnings[:MOST_MISTAKES]
 
 
+async def _planned(visit: Visit, values: Mapping[str, str]) -> dict[str, Any]:
+    """What a build of a form without mistakes would do. Raises: `ArmError`."""
+    body, _ = await run_in_threadpool(read, values)
+    return plan_shown(await visit.api.ask("POST", f"{_template_id(values)}/{PLAN}", body=body))
+
+
+def _template_id(values: Mapping[str, str]) -> str:
+    return f"{group_id(values['subscription'], values['group'])}/{TYPE}/{values['name']}"
+
+
 async def _is_there(visit: Visit, values: Mapping[str, str]) -> bool:
     """Whether there is a template of the form's name. Raises: `ArmError` when the visitor may not look."""
     try:
-        await visit.api.ask("GET", f"{group_id(values['subscription'], values['group'])}/{TYPE}/{values['name']}")
+        await visit.api.ask("GET", _template_id(values))
     except ArmError as error:
         if error.status != 404:
             raise
@@ -147,7 +163,7 @@ async def _created(visit: Visit, values: Mapping[str, str]) -> str:
         raise ArmError(400, "InvalidParameter", MISTAKES, details=details[:MOST_MISTAKES])
     group = group_id(values["subscription"], values["group"])
     await _ensure_group(visit, group, str(body.get("location", "")) if isinstance(body, dict) else "")
-    template_id = f"{group}/{TYPE}/{values['name']}"
+    template_id = _template_id(values)
     await visit.api.ask("PUT", template_id, body=body)
     return template_id
 

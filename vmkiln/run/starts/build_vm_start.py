@@ -22,6 +22,7 @@ from vmkiln.setting_texts.release_policy import Demand
 from vmkiln.settings import Settings
 from vmkiln.staging.topology import Topology
 from vmkiln.staging.virtual_network import VirtualNetwork
+from vmkiln.template.image_template import ImageTemplate
 from vmkiln.template.source import PlatformImageSource
 from vmkiln.waiting.off_loop import off_loop
 from vmkiln.warm import saved_base
@@ -37,14 +38,33 @@ def wants_cold(tags: Mapping[str, str]) -> bool:
 
 def why_cold(staged: Staged) -> str:
     """Why the build VM of a run has to be booted, whatever was saved; '' when it has not; pure."""
-    properties = staged.request.template.properties
-    if reason := why_all_cold(staged.host.settings, staged.source.os_type, staged.way_out):
+    return why_booted(
+        staged.host.settings,
+        staged.request.template,
+        os_type=staged.source.os_type,
+        way_out=staged.way_out,
+        topology=staged.network.topology,
+        has_data_disks=bool(staged.source.data_disks),
+    )
+
+
+def why_booted(
+    settings: Settings,
+    template: ImageTemplate,
+    *,
+    os_type: str,
+    way_out: GuestWayOut,
+    topology: Topology,
+    has_data_disks: bool = False,
+) -> str:
+    """The same, for a template and what is known of its source, of which a plan does not know the data disks; pure."""
+    if reason := why_all_cold(settings, os_type, way_out):
         return reason
-    if wants_cold(staged.request.template.tags):
+    if wants_cold(template.tags):
         return f"the tag `{COLD_TAG}` asks for it"
-    if staged.network.topology is not Topology.OWN:
+    if topology is not Topology.OWN:
         return "it stands in a network of the user's"
-    if staged.source.data_disks or properties.additional_data_disks:
+    if has_data_disks or template.properties.additional_data_disks:
         return "it has data disks"
     return ""
 
