@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +17,12 @@ from vmkiln.api.identity.access_control import AccessControl
 from vmkiln.api.identity.caller import Permission, Rights
 from vmkiln.api.protocol.listing import MOST_SCOPES, container_of
 from vmkiln.api.resource_types import ALL_ROUTES
+from vmkiln.azure_names import ProvisioningState
+from vmkiln.run_state import RunState
 from vmkiln.staging import staging_resource_group
 from vmkiln.store import database
 from vmkiln.store.database import utc_now
-from vmkiln.store.rows import ImageRow, ResourceRow, RunRow
+from vmkiln.store.rows import ImageRow, ResourceRow, RunOutputRow, RunRow
 
 TYPE = "Microsoft.VirtualMachineImages/imageTemplates"
 LISTS = (f"/subscriptions/{SUBSCRIPTION}/providers/{TYPE}", f"/subscriptions/{SUBSCRIPTION}/resources")
@@ -112,6 +115,27 @@ def test_a_reader_of_one_group_sees_all_of_it_and_nothing_else(lists: Lists, url
     found = lists.all(url, token)
     assert len(found) == len(wanted)
     assert set(found) == wanted
+
+
+def test_a_list_of_runs_asks_as_often_for_many_as_for_one(lists: Lists) -> None:
+    """Phases and outputs were asked for run by run."""
+    counts = []
+    for number, most in ((1, 1), (2, 30)):
+        row = template("rg2", number)
+        for index in range(most):
+            run = f"{uuid.UUID(int=1000 * number + index)}"
+            lists._store.runs.add(
+                RunRow(run, row.name, "rg2", {}, RunState.QUEUED, "", "", "", "", {}, utc_now(), None, row.key)
+            )
+            lists._store.runs.begin_phase(run, "Building")
+            lists._store.runs.begin_phase(run, "Customizing")
+            lists._store.images.put_output(RunOutputRow(run, "out", "", "", ProvisioningState.SUCCEEDED, ""))
+        body, count = lists.page(f"{row.id}/providers/Vmkiln.Builds/runs", lists.token("/"))
+        found = [run["properties"] for run in body["value"]]
+        assert [[phase["name"] for phase in run["phases"]] for run in found] == [["Building", "Customizing"]] * most
+        assert [[output["name"] for output in run["outputs"]] for run in found] == [["out"]] * most
+        counts.append(count)
+    assert counts[0] == counts[1]
 
 
 def test_the_roles_of_a_caller_are_read_once_a_request(lists: Lists) -> None:

@@ -6,7 +6,7 @@ What a run's attempt records of images is refused when the run is not that attem
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -20,10 +20,16 @@ from vmkiln.errors import ImageConflict, OtherImageKind, RunTakenOver, VmkilnErr
 from vmkiln.store.engine import Connections
 from vmkiln.store.row_reading import definition_row, image_row
 from vmkiln.store.rows import ImageDefinitionRow, ImageRow, RunOutputRow, attempt_of
+from vmkiln.store.run_table import MOST_IDS
 from vmkiln.store.tables import gone_images, image_definitions, image_documents, images, resources, run_outputs, runs
 
 NONE: Mapping[str, str] = {}  # an image without documents
 GONE_DAYS = 90  # how long it is remembered that an image was deleted: each host's clean-up has come by then
+OUTPUTS = (
+    sa.select(run_outputs)
+    .where(run_outputs.c.run_id.in_(sa.bindparam("run_ids", expanding=True)))
+    .order_by(run_outputs.c.run_id, run_outputs.c.name)
+)
 
 
 def _place(path: str) -> str:
@@ -188,13 +194,16 @@ class ImageTable:
 
     def outputs_of(self, run_id: str) -> list[RunOutputRow]:
         """A run's outputs by name."""
-        query = sa.select(run_outputs).where(run_outputs.c.run_id == run_id).order_by(run_outputs.c.name)
-        return [
-            RunOutputRow(
-                **{**row, "state": ProvisioningState(row["state"]), "artifact_uri": self._uri(row["artifact_uri"])}
-            )
-            for row in self._connections.rows(query)
-        ]
+        return self.outputs_of_all([run_id])[run_id]
+
+    def outputs_of_all(self, run_ids: Sequence[str]) -> dict[str, list[RunOutputRow]]:
+        """The outputs of each of these runs, by name; few statements, however many runs."""
+        found: dict[str, list[RunOutputRow]] = {run_id: [] for run_id in run_ids}
+        for first in range(0, len(run_ids), MOST_IDS):
+            for row in self._connections.rows(OUTPUTS, {"run_ids": list(run_ids[first : first + MOST_IDS])}):
+                read = {"state": ProvisioningState(row["state"]), "artifact_uri": self._uri(row["artifact_uri"])}
+                found[row["run_id"]].append(RunOutputRow(**{**row, **read}))
+        return found
 
     def _check_attempt(self, connection: Connection, run_id: str, attempt: int | None) -> None:
         """Refuse what an attempt records that lost its run, as one that stood still and goes on again."""

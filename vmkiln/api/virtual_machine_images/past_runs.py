@@ -4,7 +4,7 @@ They hang below the template as `Vmkiln.Builds/runs`, an extension resource, so 
 them. A log is read in pieces, from a position in bytes on, so it can be followed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -27,7 +27,7 @@ from vmkiln.staging.customization_log import LogPart, last_lines, lines_after
 from vmkiln.staging.logs.log_index import clock_text, times_of
 from vmkiln.staging.staging_resource_group import storage_account_of
 from vmkiln.staging.storage_account import LOGS
-from vmkiln.store.rows import PhaseRow, ResourceRow, RunRow
+from vmkiln.store.rows import PhaseRow, ResourceRow, RunOutputRow, RunRow
 from vmkiln.store.run_facts import beside_confinement, confinement_of
 
 TYPE = "Vmkiln.Builds/runs"
@@ -45,6 +45,19 @@ def _phase_body(phase: PhaseRow) -> dict[str, Any]:
 
 def run_body(call: Call, template: ResourceRow, run: RunRow) -> dict[str, Any]:
     """A run: its states, times, phases and what was decided for it."""
+    return run_bodies(call, template, [run])[0]
+
+
+def run_bodies(call: Call, template: ResourceRow, runs: Sequence[RunRow]) -> list[dict[str, Any]]:
+    """The same of several, of which the database is asked at once."""
+    ids = [run.run_id for run in runs]
+    phases, outputs = call.service.store.runs.phases_of_all(ids), call.service.store.images.outputs_of_all(ids)
+    return [_body(call, template, run, phases[run.run_id], outputs[run.run_id]) for run in runs]
+
+
+def _body(
+    call: Call, template: ResourceRow, run: RunRow, phases: Sequence[PhaseRow], outputs: Sequence[RunOutputRow]
+) -> dict[str, Any]:
     group_id = str(template.properties.get("exactStagingResourceGroup") or "")
     return {
         "id": f"{template.id}/providers/{TYPE}/{run.run_id}",
@@ -57,11 +70,8 @@ def run_body(call: Call, template: ResourceRow, run: RunRow) -> dict[str, Any]:
             "endTime": time_text(run.ended),
             "message": run_message(run, staging_group_id=group_id),
             "errorCode": run.error_code,
-            "phases": [_phase_body(phase) for phase in call.service.store.runs.phases_of(run.run_id)],
-            "outputs": [
-                output_of_run(call, output, group_id=group_id)
-                for output in call.service.store.images.outputs_of(run.run_id)
-            ],
+            "phases": [_phase_body(phase) for phase in phases],
+            "outputs": [output_of_run(call, output, group_id=group_id) for output in outputs],
             "stagingResourceGroup": group_id or None,
             "heldUntil": run.held_until or None,
             "facts": shown_facts(call, beside_confinement(run.facts)),
@@ -82,7 +92,7 @@ def list_runs(call: Call) -> Answer:
     """GET the newest runs of a template."""
     template = find(call)
     rows = call.service.store.runs.of_template(template.key, limit=MOST_RUNS)
-    return Answer(200, {"value": [run_body(call, template, run) for run in rows]})
+    return Answer(200, {"value": run_bodies(call, template, rows)})
 
 
 def run_of(call: Call) -> tuple[ResourceRow, RunRow]:
