@@ -47,6 +47,32 @@ def test_a_mistake_of_json_is_told_by_line_and_column(browser: Visitor, action: 
     assert 'aria-describedby="body-wrong" autofocus' in page
 
 
+def test_a_mistake_of_the_content_leads_to_its_line(browser: Visitor) -> None:
+    steps = [{"type": "Shell", "inline": ["true"]}, {"type": "Shell", "inline": "<b>"}]
+    text = json.dumps(a_template(customize=steps, buildTimeoutInMinutes=-1), indent=2).replace("\n", "\r\n")
+    lines = [line.strip() for line in text.split("\r\n")]
+    page = browser.send("/portal/new", **FORM, body=text).text
+    for wrong in ('"inline": "<b>"', '"buildTimeoutInMinutes": -1'):
+        number = 1 + next(index for index, line in enumerate(lines) if line.startswith(wrong))
+        assert f'<a href="#line-{number}">line {number}</a>' in page
+        marked = page.partition(f'<code id="line-{number}" class="bad">')[2].partition("</code>")[0]
+        assert wrong.replace(chr(34), "&#34;").replace("<b>", "&lt;b&gt;") in marked
+    assert 'class="bad"' not in page.partition('<code id="line-2"')[2].partition(">")[0]
+
+
+def test_names_of_the_form_are_no_places_of_its_text(browser: Visitor) -> None:
+    body = json.dumps({"name": "web", **a_template()}, indent=2)
+    page = browser.send("/portal/new", **{**FORM, "name": "a b"}, body=body).text
+    assert "cannot be named `a b`" in page
+    assert 'href="#line-' not in page
+
+
+def test_a_column_is_that_of_what_was_written(browser: Visitor) -> None:
+    body = '{"a": "/subscriptions/SUBSCRIPTION/x", 1}'
+    page = browser.send("/portal/new", **FORM, body=body).text
+    assert f"line 1, column {body.index('1}') + 1}" in page
+
+
 @pytest.mark.parametrize("body", ["", "[]", "null", "1", '{"properties": []}', "{}", "[" * 5000])
 def test_a_check_of_what_is_no_template_is_no_error_of_ours(browser: Visitor, body: str) -> None:
     assert browser.send("/portal/new", **FORM, body=body).status_code == 400

@@ -9,10 +9,12 @@ docs/reference/clients.md#requests.
 import re
 from typing import Any
 
+from vmkiln.arm_template.json_path import member_path
 from vmkiln.errors import Mistake, TemplateInvalid
 
 MAXIMUM_DEPTH = 64
 MAXIMUM_DIGITS = 300
+LONGEST_PATH = 300  # letters, whose members' places are noted; of what is deeper, that of what it is in
 
 _SPACE = re.compile(r"(?:[ \t\r\n\u00a0\ufeff]+|//[^\r\n]*|/\*.*?\*/)*", re.DOTALL)
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
@@ -44,17 +46,21 @@ def read_json(
     bare_names: bool = False,
     bare_placeholders: bool = False,
     single_quotes: bool = False,
+    places: dict[str, int] | None = None,
 ) -> Any:
     """The value that `text` holds: dict, list, str, int, float, bool or None.
 
     With `bare_names`, members' names may stand without quotes, as az writes one of them; with `bare_placeholders`,
-    `<x>`, `{{x}}` and `REPLACE_ME` too, which are then `Bare`; with `single_quotes`, texts may stand in those.
+    `<x>`, `{{x}}` and `REPLACE_ME` too, which are then `Bare`; with `single_quotes`, texts may stand in those. `places`
+    is filled with where each member and element begins, by its path in small letters (`arm_template/json_places.py`).
 
     Raises TemplateInvalid with one mistake, whose path is `<file name>:<line>:<column>`.
     """
     quotes = "\"'" if single_quotes else '"'
     bare = _BARE if bare_placeholders else _NEVER
-    return _Reader(text, file_name, names=_NAME if bare_names else bare, bare=bare, quotes=quotes).document()
+    reader = _Reader(text, file_name, names=_NAME if bare_names else bare, bare=bare, quotes=quotes)
+    reader.places = places
+    return reader.document()
 
 
 class _Reader:
@@ -69,6 +75,8 @@ class _Reader:
         self._bare = bare
         self._quotes = quotes
         self._at = 0
+        self.places: dict[str, int] | None = None
+        self._path = ""  # of the value that is read, while places are noted
 
     def document(self) -> Any:
         self._skip_space()
@@ -126,7 +134,7 @@ class _Reader:
                 )
             self._at += 1
             self._skip_space()
-            value = self._value(depth + 1)
+            value = self._placed(key, key_at, depth + 1)
             if found.get(key) not in (None, "", value):
                 raise self._refusal(f"the member {key!r} is given twice in the same object", at=key_at)
             found[key] = value
@@ -138,9 +146,19 @@ class _Reader:
         opened = self._at
         self._at += 1
         while not self._closed_by("]", opened):
-            found.append(self._value(depth + 1))
+            found.append(self._placed(len(found), self._at, depth + 1))
             self._comma_or("]")
         return found
+
+    def _placed(self, name: str | int, at: int, depth: int) -> Any:
+        """The value of a member or element that begins at `at`, which is noted where that is wanted."""
+        if self.places is None or len(self._path) > LONGEST_PATH:
+            return self._value(depth)
+        above, self._path = self._path, member_path(self._path, name)
+        self.places[self._path.lower()] = at
+        value = self._value(depth)
+        self._path = above
+        return value
 
     def _closed_by(self, bracket: str, opened: int) -> bool:
         self._skip_space()

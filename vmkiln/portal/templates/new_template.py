@@ -12,6 +12,7 @@ from vmkiln.azure_names import group_id, subscription_scope
 from vmkiln.errors import ArmError, TemplateInvalid
 from vmkiln.portal.rendering import page
 from vmkiln.portal.templates.examples import TITLES, example
+from vmkiln.portal.templates.marked_text import marked, placed
 from vmkiln.portal.templates.plan_view import PLAN, plan_shown
 from vmkiln.portal.templates.source_choice import Choice, choices
 from vmkiln.portal.templates.template_face import copied
@@ -88,7 +89,10 @@ async def _form(
     plan: Mapping[str, Any] | None = None,
 ) -> Response:
     """The form as it was sent, with its mistakes, or with what there is to say of one that has none."""
-    details = error.details if error else ()
+    details: Sequence[Mapping[str, Any]] = error.details if error else ()
+    if error is not None and details and len(values["body"]) <= MOST_CHECKED_LETTERS:
+        details = await run_in_threadpool(placed, values["body"], details, fields=FIELDS)
+        error = ArmError(error.status, error.code, error.message, details=details, hint=error.hint)
     subscriptions = await subscriptions_of(visit)
     return await page(
         "new.html",
@@ -104,6 +108,7 @@ async def _form(
         is_source_in=is_source_in,
         plan=plan,
         wrong={detail["target"]: detail["message"] for detail in details if detail.get("target") in FIELDS},
+        lines=marked(values["body"], details),
         wrong_body=[detail for detail in details if detail.get("target") not in FIELDS],
     )
 

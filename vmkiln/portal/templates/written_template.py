@@ -101,7 +101,16 @@ def read(values: Mapping[str, str]) -> tuple[Any, list[dict[str, str]]]:
     try:
         return read_json(filled(values), file_name="template"), details
     except TemplateInvalid as error:
-        return None, details + [detail_of(_placed(one.path), one) for one in error.mistakes]
+        return None, details + [detail_of(_placed(one.path), one) for one in _as_written(values, error).mistakes]
+
+
+def _as_written(values: Mapping[str, str], error: TemplateInvalid) -> TemplateInvalid:
+    """The same mistake where it stands in what was written, in which names may be longer than in what is read."""
+    try:
+        read_json(values["body"], file_name="template")
+    except TemplateInvalid as own:
+        return own
+    return error
 
 
 def check(values: Mapping[str, str]) -> tuple[list[dict[str, str]], list[str]]:
