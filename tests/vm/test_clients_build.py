@@ -1,7 +1,8 @@
 """Real clients against `vmkiln serve`, which builds for real: az follows the log while Packer works, the SDKs in short.
 
 One service answers all of them; each client's template is built under whatever the machine has, TCG at least, two at
-the same time.
+the same time. A third build is cancelled while it customizes, and leaves nothing: the world around all of them is
+compared at the end (`az`).
 """
 
 import contextlib
