@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import tiers
-from conftest import VMKILN, Told, Wanted, a_template, shell, told_at_once, unchanged_world
+from conftest import ON_EVEN_DAYS, ON_ODD_DAYS, VMKILN, Told, Wanted, a_template, shell, told_at_once, unchanged_world
 from empty_world import differences, first_snapshot, own_subordinate_ids, snapshot
 
 from vmkiln.errors import CommandFailed, DownloadFailed, RunCanceled
@@ -195,10 +195,14 @@ def check_canceled(prepared: Settings, told: Told) -> None:
     assert images_of(prepared, told) == []
 
 
+# two of four a day, for each begins two VMs: `tests/faults/test_kill_every_process.py` cancels a run in each phase every
+# day, with stand-ins for the VMs, and `test_clients_build.py` a real one while it customizes
+@ON_EVEN_DAYS
 def test_cancel_while_building(prepared: Settings, run_template: RunTemplate) -> None:
     check_canceled(prepared, run_template(a_template(shell("true")), watcher=cancel_at(Phase.BUILDING)))
 
 
+@ON_ODD_DAYS
 def test_cancel_while_a_script_is_being_copied(prepared: Settings, run_template: RunTemplate) -> None:
     asked = threading.Event()
     is_over = threading.Event()
@@ -235,11 +239,13 @@ def test_cancel_while_a_script_is_being_copied(prepared: Settings, run_template:
     check_canceled(prepared, told)
 
 
+@ON_EVEN_DAYS
 def test_cancel_while_customizing(prepared: Settings, run_template: RunTemplate) -> None:
     watcher = cancel_at(Phase.CUSTOMIZING, after_log_line="Waiting for SSH")
     check_canceled(prepared, run_template(a_template(shell("sleep 600")), watcher=watcher))
 
 
+@ON_ODD_DAYS
 def test_cancel_while_validating(prepared: Settings, run_template: RunTemplate) -> None:
     watcher = cancel_at(Phase.VALIDATING, after_log_line="Waiting for SSH")
     told = run_template(a_template(validate=VALIDATE_SOURCE_ONLY), watcher=watcher)

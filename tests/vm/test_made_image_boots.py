@@ -1,6 +1,10 @@
 """A platform image with UEFI made here, for real: it boots by its own boot loader and is who the seed says.
 
-`test_build.py` has one with a BIOS. The VM of this test has a network of its own inside its QEMU process and one port on 127.0.0.1, which no build has.
+`test_build.py` has one with a BIOS. The VM of this test has a network of its own inside its QEMU process and one port on
+127.0.0.1, which no build has.
+
+An emulated boot and a making are each a minute or two of CPU: so on one day an image in the making is cancelled, at
+another moment each time, and on the next one is booted. The long tier has all of it.
 """
 
 import asyncio
@@ -17,6 +21,7 @@ from pathlib import Path
 
 import pytest
 import tiers
+from conftest import ON_EVEN_DAYS, ON_ODD_DAYS
 
 from vmkiln.host.disk.disk_image import create_overlay
 from vmkiln.host.disk.firmware import find_firmware
@@ -138,6 +143,7 @@ async def image(request: pytest.FixtureRequest, settings: Settings) -> SourceIma
     )
 
 
+@ON_ODD_DAYS
 @pytest.mark.parametrize("image", ["Debian:debian-13:13-gen2"], indirect=True)
 async def test_an_image_boots_by_its_own_boot_loader_and_is_who_the_seed_says(
     image: SourceImage, tmp_path: Path
@@ -185,6 +191,7 @@ def processes_below(folder: Path) -> list[str]:
     return found
 
 
+@ON_EVEN_DAYS
 @pytest.mark.parametrize(
     "moment", tiers.one(["extracting archives", "installing remaining packages", "writing the root file"])
 )

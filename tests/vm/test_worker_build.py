@@ -1,4 +1,7 @@
-"""A service that only serves, and `vmkiln worker` as a process of its own beside it, building for real."""
+"""A service that only serves, and `vmkiln worker` as a process of its own beside it, building for real.
+
+On every other day; workers build every day with stand-ins for the VMs (`tests/fleet`).
+"""
 
 import asyncio
 import os
@@ -10,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import ON_ODD_DAYS
 from in_process import GROUP, TEMPLATE, InProcess, TestAccess, a_template, add_group, provisioned, started, wait_for
 from loop_thread import in_a_thread
 from postgresql import cluster
@@ -61,6 +65,7 @@ def fleet(prepared: Settings, world: None, tmp_path: Path) -> Iterator[InProcess
                 assert worker.wait(60) == 0
 
 
+@ON_ODD_DAYS
 def test_a_worker_builds_what_the_service_accepted(fleet: InProcess) -> None:
     provisioned(fleet, TEMPLATE, a_template("echo built by a worker | tee /tmp/said"))
     assert fleet.request("POST", f"{TEMPLATE}/run").status_code == 202

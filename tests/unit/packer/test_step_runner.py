@@ -48,3 +48,62 @@ def test_what_waits_at_a_checkpoint_runs_behind_a_script_that_succeeded(status: 
     waited = ["checkpoint it's $PATH", f"{script} {name[1]}"] if name else []
     assert traces.read_text().splitlines() == ["script", *waited]
     assert ("\x1ewcannot be" in ended.stdout) == (status == 0), "what it says is told"
+
+
+class _Clock:
+    """Time that goes on only while somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def time(self) -> float:
+        return self.now
+
+    monotonic = time
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.mark.parametrize(("comes_after", "is_waited_for"), [(0.0, True), (2.0, True), (6.0, False)])
+def test_a_restart_that_comes_soon_behind_a_script_is_waited_for(
+    comes_after: float, is_waited_for: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the script left running sets it going; on most days a real VM has another kind (`tests/vm`)."""
+    clock, said = _Clock(), []
+    begun = clock.now
+    monkeypatch.setattr(step_runner, "time", clock)
+    monkeypatch.setattr(step_runner, "seconds_until_scheduled", lambda: None)
+    monkeypatch.setattr(step_runner, "is_going_down", lambda: clock.now >= begun + comes_after)
+    monkeypatch.setattr(step_runner, "say", lambda kind, _text=b"": said.append(kind))
+    step_runner.wait_for_restart(step_runner.AFTERMATH_SECONDS)
+    assert (step_runner.RESTARTING in said) == is_waited_for
+    assert (clock.now - begun >= step_runner.RESTART_SECONDS) == is_waited_for, "the VM takes it with it before"
+
+
+@pytest.mark.parametrize(("has_left", "patience"), [(False, 0.0), (True, step_runner.AFTERMATH_SECONDS)])
+def test_a_script_that_left_one_running_is_given_time_to_set_a_restart_going(
+    has_left: bool, patience: float, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    script, given = tmp_path / "script.sh", []
+    script.touch()
+    monkeypatch.setattr(step_runner, "passed_on", lambda _script: (0, has_left))
+    monkeypatch.setattr(step_runner, "wait_for_restart", given.append)
+    monkeypatch.setattr(step_runner._signal, "signal", lambda *_: None)
+    monkeypatch.setattr(step_runner, "say", lambda _kind, _text=b"": None)
+    assert step_runner.main(str(script), "") == 0
+    assert given == [patience]
+
+
+def test_a_script_that_the_restart_ended_has_no_status_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    script, told = tmp_path / "script.sh", []
+    script.touch()
+    monkeypatch.setattr(step_runner, "passed_on", lambda _script: (143, False))
+    monkeypatch.setattr(step_runner, "is_going_down", lambda: True)
+    monkeypatch.setattr(step_runner, "wait_for_restart", lambda: told.append("waits"))
+    monkeypatch.setattr(step_runner._signal, "signal", lambda *_: None)
+    monkeypatch.setattr(step_runner, "say", lambda kind, _text=b"": told.append(kind))
+    step_runner.main(str(script), "")
+    assert told.index("waits") < told.index(step_runner.ENDED)
