@@ -89,16 +89,9 @@ def plain_packer(folder: Path, image: dict[str, str], commands: list[str]) -> tu
     return seconds, (folder / "output" / "image.qcow2").stat().st_size
 
 
-def vmkiln_build(
-    folder: Path,
-    image: dict[str, str],
-    build: int,
-    *steps: list[str],
-    options: Sequence[str] = (),
-    checkpoints: str = "none",
-) -> tuple[float, dict[str, Any]]:
-    """Seconds of `vmkiln build` of a template with these steps, and what the run recorded."""
-    template = {
+def vmkiln_template(image: dict[str, str], name: str, steps: Sequence[list[str]]) -> dict[str, Any]:
+    """A template with these steps of the same image, machine and disk."""
+    return {
         "location": "local",
         "identity": {"type": "None"},
         "properties": {
@@ -118,12 +111,24 @@ def vmkiln_build(
                 {
                     "type": "ManagedImage",
                     "runOutputName": "image",
-                    "imageId": f"{IMAGE_ID}/bench-{os.getpid()}-{build}",
+                    "imageId": f"{IMAGE_ID}/{name}",
                     "location": "local",
                 }
             ],
         },
     }
+
+
+def vmkiln_build(
+    folder: Path,
+    image: dict[str, str],
+    build: int,
+    *steps: list[str],
+    options: Sequence[str] = (),
+    checkpoints: str = "none",
+) -> tuple[float, dict[str, Any]]:
+    """Seconds of `vmkiln build` of a template with these steps, and what the run recorded."""
+    template = vmkiln_template(image, f"bench-{os.getpid()}-{build}", steps)
     path = folder / "bench.json"
     path.write_text(json.dumps(template))
     begin = time.monotonic()

@@ -1,6 +1,7 @@
 """What the end of a build and its log cost, each against the plain tools that do the same; all ratios from one call.
 
-    python bench/speed.py [--rounds N] [--lines N] [--row flatten] [--row targets] [--row lines] [--row kept] [--json]
+    python bench/speed.py [--rounds N] [--lines N] [--row flatten] [--row targets] [--row lines] [--row kept]
+                          [--row held] [--json]
 
 flatten  flattening, hashing and publishing a disk / `cp --sparse=always` and `sha256sum` of the same bytes
 targets  distributing to three targets (gallery, managed image, VHD) / to one, once a managed image and once a VHD
@@ -8,6 +9,8 @@ lines    a step that prints so many lines / the same through plain Packer (its q
          VMs, both from power-on to the finished image (bench/against_packer.py)
 kept     a build of five equal customizers with the last of them edited, and one with nothing edited / the same booted
          (`--cold`); and the seconds that Packer waits for each checkpoint while they are made, which has no other side
+held     the seconds from the failure of a step to the end of `vmkiln build --on-error hold`, whose failed VM is on disk
+         then, and with those of `vmkiln run shell RUN true`; no other side
 
 The sides of a row take turns, and each ratio is of the medians. Every number is printed. The boot gate is off in all
 rows; the hygiene gate is on where VMs are booted.
@@ -17,6 +20,7 @@ import argparse
 import asyncio
 import json
 import os
+import re
 import shutil
 import statistics
 import subprocess
@@ -28,7 +32,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from against_packer import plain_packer, source_image, vmkiln_build
+from against_packer import VMKILN, plain_packer, source_image, vmkiln_build, vmkiln_template
 
 from vmkiln.host.disk.disk_image import convert, create_overlay, virtual_size
 from vmkiln.host.qemu import Accelerator, Disk
@@ -43,7 +47,7 @@ from vmkiln.store.database import opened, utc_now
 from vmkiln.store.rows import RunRow
 from vmkiln.template.image_template import ImageTemplate
 
-ROWS = ["flatten", "targets", "lines", "kept"]
+ROWS = ["flatten", "targets", "lines", "kept", "held"]
 WORKED_MIB = 256  # of zeros hashed by each of the equal customizers: a few seconds under emulation
 WRITTEN_MIB = 256  # of the build's own in the overlay
 GROUP = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/bench/providers/Microsoft.Compute"
@@ -194,6 +198,7 @@ async def kept_rows(rounds: int) -> list[dict[str, Any]]:
         return vmkiln_build(at, image, number, *five_steps(folder, edited), **more)
 
     seconds: dict[str, list[float]] = {"cold": [], "the last edited": [], "nothing edited": []}
+    parts: dict[str, list[float]] = {}
     for _ in range(rounds):
         with tempfile.TemporaryDirectory(prefix="speed-", dir="/var/tmp") as made:
             folder = Path(made)
@@ -201,13 +206,55 @@ async def kept_rows(rounds: int) -> list[dict[str, Any]]:
             _, summary = build(folder, "one", options=["--no-cache"], **keeping)
             waits += [part["seconds"] for part in summary["timeline"] if part["kind"] == "checkpoint"]
             seconds["the last edited"].append(round(build(folder, "two", **keeping)[0], 1))
-            seconds["nothing edited"].append(round(build(folder, "two", **keeping)[0], 1))
+            took, summary = build(folder, "two", **keeping)
+            seconds["nothing edited"].append(round(took, 1))
+            for part in summary["timeline"]:
+                parts.setdefault(" ".join([part["kind"], part["name"]]).strip(), []).append(part["seconds"])
     found = [
         row("last of five customizers edited / cold", seconds, "the last edited", "cold", target=0.20),
         row("nothing edited / cold", seconds, "nothing edited", "cold", target=0.08),
     ]
     waited = {"row": "Packer waits for a checkpoint", "ratio": statistics.median(waits), "target": 1.5}
-    return [*found, {**waited, "seconds": {"each": waits}}]
+    found.append({**waited, "seconds": {"each": waits}})
+    return [*found, {"row": "parts of a build with nothing edited", "seconds": parts}]
+
+
+def held_build(folder: Path) -> tuple[float, str]:
+    """Seconds from a step's failure to the end of the command that holds its VM, and the run's id."""
+    template = vmkiln_template(source_image(), "held", [["exit 7"]])
+    path = folder / "held.json"
+    path.write_text(json.dumps(template))
+    words = [VMKILN, "build", path, "--on-error", "hold", "--hold-for", "30", "--progress", "plain"]
+    failed, run_id = 0.0, ""
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if not failed and "exit status: 7" in line:
+                failed = time.monotonic()
+            if found := re.search(r"is held until .*on disk .*`vmkiln run shell ([0-9a-f]+)` enters it", line):
+                run_id = found[1]
+    ended = time.monotonic()
+    if not failed or not run_id:
+        sys.exit("the failed VM was not put on disk")
+    return ended - failed, run_id
+
+
+def held_row(rounds: int) -> list[dict[str, Any]]:
+    """The row of a failed VM that is put on disk and entered."""
+    seconds: dict[str, list[float]] = {"until the command ends": [], "until a shell has answered": []}
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory(prefix="speed-", dir="/var/tmp") as made:
+            on_disk, run_id = held_build(Path(made))
+        try:
+            begin = time.monotonic()
+            run(VMKILN, "run", "shell", run_id, "true")
+            answered = time.monotonic() - begin
+        finally:
+            subprocess.run([VMKILN, "run", "release", run_id], check=False, capture_output=True)
+        seconds["until the command ends"].append(round(on_disk, 2))
+        seconds["until a shell has answered"].append(round(on_disk + answered, 2))
+    median = statistics.median(seconds["until a shell has answered"])
+    return [{"row": "from a failure to a shell", "ratio": median, "target": 8, "seconds": seconds}]
 
 
 async def main() -> None:
@@ -224,14 +271,16 @@ async def main() -> None:
         found.append(await lines_row(arguments.rounds, arguments.lines))
     if "kept" in rows:
         found += await kept_rows(arguments.rounds)
+    if "held" in rows:
+        found += held_row(arguments.rounds)
     print(f"load of the machine: {' '.join(str(round(load, 1)) for load in os.getloadavg())}", file=sys.stderr)
     for item in found:
         if arguments.json:
             print(json.dumps(item))
             continue
-        print(f"{item['row']}: {item['ratio']} (target {item['target']})")
+        print(f"{item['row']}: {item['ratio']} (target {item['target']})" if "ratio" in item else item["row"])
         for name, seconds in item["seconds"].items():
-            print(f"    {name:<18} {' '.join(f'{value:8.2f}' for value in seconds)} s")
+            print(f"    {name:<26} {' '.join(f'{value:8.2f}' for value in seconds)} s")
 
 
 if __name__ == "__main__":

@@ -56,10 +56,14 @@ def words(run: Told, kind: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Built:
-    """A build of three customizers, and one with the last of them edited; `other` is of another template, beside the first."""
+    """A build of three customizers, one with the last of them edited, and that one again with nothing edited.
+
+    `other` is of another template, beside the first.
+    """
 
     first: Told
     second: Told
+    same: Told
     other: Told
 
     @property
@@ -84,18 +88,19 @@ def built(prepared: Settings, tmp_path_factory: pytest.TempPathFactory) -> Built
     scope = checkpoint.scope_of(template_id="", resource_group="tests", name="kept")
     checkpoint.forget(settings.saved_vms, scope)
     last: list[dict[str, Any]] = [shell(*WHO, HAS, f"echo edit {number}", name="three") for number in (1, 2)]
-    targets = [{**TARGET, "imageId": f"{IMAGES}/images/kept-{number}"} for number in (1, 2)]
-    earlier, later = (
+    targets = [{**TARGET, "imageId": f"{IMAGES}/images/kept-{number}"} for number in (1, 2, 3)]
+    earlier, later, again = (
         a_template(ONE, TWO, three, name="kept", distribute=[target])
-        for three, target in zip(last, targets, strict=True)
+        for three, target in zip([*last, last[-1]], targets, strict=True)
     )
     another = {**a_template(shell(*WHO, name="who"), name="goes-on"), "tags": {KEPT_TAG: "false"}}
     first, other = told_at_once(settings, files, Wanted(earlier), Wanted(another))
     second = runner(settings, files)(later)
+    same = runner(settings, files)(again)
     checkpoint.forget(settings.saved_vms, scope)
-    for one in (first, second, other):
+    for one in (first, second, same, other):
         assert one.error is None, one.error
-    return Built(first, second, other)
+    return Built(first, second, same, other)
 
 
 def went_on(run: Told) -> list[str]:
@@ -191,3 +196,19 @@ def test_an_image_is_the_same_from_a_checkpoint_as_from_the_first_step(built: Bu
     differing = {path for path in first.keys() | second.keys() if first.get(path) != second.get(path)}
     assert not {path: (first.get(path), second.get(path)) for path in differing - MAY_DIFFER}
     assert all(first[path][:3] == second[path][:3] for path in differing & MAY_DIFFER)
+
+
+def test_with_nothing_edited_no_step_runs_and_the_image_is_the_same(built: Built, tmp_path: Path) -> None:
+    assert not [one for one in built.same.events if isinstance(one, StepStarted)]
+    parts = [(part["kind"], part["name"], part["start"]) for part in built.same.summary["timeline"]]
+    assert [part for part in parts if part[0] == PartKind.BOOT] == [(PartKind.BOOT, "build-vm", Start.KEPT)]
+    fact = built.same.summary["facts"]["checkpoint"]
+    assert (fact["run_id"], fact["position"], fact["step"]) == (built.second.run_id, 4, "deprovision")
+    before, after = (run.summary["facts"]["hygiene"] for run in (built.second, built.same))
+    assert (after["verdict"], after["unproven"]) == (before["verdict"], before["unproven"])
+    assert shown(built.same, "provenance")["predicate"]["buildDefinition"]["internalParameters"]["checkpoint"] == fact
+    trees = []
+    for number, run in enumerate((built.second, built.same)):
+        (tmp_path / str(number)).mkdir()
+        trees.append(file_tree(Path(shown(run, "show", "--json")["path"]), tmp_path / str(number)))
+    assert trees[0] == trees[1]

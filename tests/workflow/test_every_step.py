@@ -102,6 +102,7 @@ ELSEWHERE = {
     "run/vm_pair.py": "part of staging/container_group.py:started",
     "run/starts/build_vm_start.py": "tests/unit/run/starts/test_build_vm_start.py",
     "run/checkpoints/keeping.py": "tests/unit/run/checkpoints/test_keeping.py",
+    "run/checkpoints/whole_builds.py": "tests/unit/run/checkpoints/test_whole_builds.py",
     "run/checkpoints/kept_builds.py": "tests/unit/run/checkpoints/test_kept_builds.py",
     "run/starts/warming.py": "tests/unit/warm/test_saved_base.py",
     "run/validating.py": "part of run/customizing.py",

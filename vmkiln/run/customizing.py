@@ -18,12 +18,12 @@ from vmkiln.host.qemu import Disk
 from vmkiln.images.data_disk import file_beside
 from vmkiln.packer.packer_template import Deprovision
 from vmkiln.packer.step_runner import NOT_FOUND, OWN_DEPROVISIONING
-from vmkiln.run.checkpoints import kept_builds, repeating
+from vmkiln.run.checkpoints import kept_builds, repeating, whole_builds
 from vmkiln.run.checkpoints.kept_builds import KeptBuild
 from vmkiln.run.guest import choice, windows_source
 from vmkiln.run.guest.order import AnyStep, PackerPhase
 from vmkiln.run.packer_phase import PhaseResult, carry_out
-from vmkiln.run.run_context import Disks, Entered, Staged
+from vmkiln.run.run_context import BUILD_VM, Disks, Entered, Staged
 from vmkiln.run.run_event import Notice
 from vmkiln.run.starts import build_vm_start
 from vmkiln.run.steps import CUSTOMIZE
@@ -35,7 +35,7 @@ from vmkiln.waiting.off_loop import off_loop
 from vmkiln.warm.checkpoint import Checkpoint
 from vmkiln.warm.saved_base import BaseStart
 
-VM_NAME = "build-vm"
+VM_NAME = BUILD_VM
 
 
 async def customize(entered: Entered) -> Disks:
@@ -51,10 +51,16 @@ async def customize(entered: Entered) -> Disks:
     build = await kept_builds.kept_build_of(staged, customizers, name=VM_NAME)
     if build.reason and build.positions:
         staged.tell(Notice(build.reason))
-    hit = await kept_builds.longest_kept(staged, build)
+    whole = await whole_builds.found(staged, build)
+    hit = whole or await kept_builds.longest_kept(staged, build)
     if repeated := await off_loop(lambda: repeating.sentence(staged, build, hit, count=len(customizers))):
         staged.tell(Notice(repeated))
         await off_loop(note_in_log, staged, repeated)
+    if whole is not None:
+        if said := await whole_builds.taken(staged, whole, _os_disk(staged), name=VM_NAME):
+            await off_loop(lambda: note_in_log(staged, said, is_ended=True))
+            return await _own_disks(staged, is_there=True)
+        hit = await kept_builds.longest_kept(staged, build)
     if hit is not None:
         start = BaseStart(hit.saved, hit.about.instance_id)
         start = await build_vm_start.copied_disk(staged, start, _os_disk(staged))
@@ -147,13 +153,14 @@ async def _carried_out(entered: Entered, packer_phase: PackerPhase, disks: Disks
             f"`vmkiln run logs {staged.request.run_id[:8]}` shows the log "
             f"({staged.group.storage_account.name}/{LOGS}/{staged.request.run_id}/{CUSTOMIZATION_LOG})",
         )
+    await whole_builds.keep(staged, packer_phase.kept, disks.os.path)
     return disks
 
 
-def note_in_log(staged: Staged, text: str) -> None:
-    """Write a line of ours into the log of customizing, which goes on over attempts."""
+def note_in_log(staged: Staged, text: str, *, is_ended: bool = False) -> None:
+    """Write a line of ours into the log of customizing, which goes on over attempts; the last one, if it `is_ended`."""
     path = staged.group.storage_account.blob(f"{LOGS}/{staged.request.run_id}/{CUSTOMIZATION_LOG}")
-    with CustomizationLog(path, staged.request.run_id, is_ended=False) as log:
+    with CustomizationLog(path, staged.request.run_id, is_ended=is_ended) as log:
         log.write(text)
 
 

@@ -34,6 +34,7 @@ from vmkiln.template.image_template import ImageTemplate
 from vmkiln.waiting.off_loop import until_cancelled
 
 Tell = Callable[[RunEvent], None]
+BUILD_VM = "build-vm"  # the name of the VM that is customized, and what its files begin with
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from vmkiln.host.saved import memory_file, saved_vm
 from vmkiln.images.data_disk import DataDisk, file_beside
 from vmkiln.packer.packer_template import Deprovision, InlineShell, Step
 from vmkiln.run import customizing
-from vmkiln.run.checkpoints import kept_builds
+from vmkiln.run.checkpoints import kept_builds, whole_builds
 from vmkiln.run.checkpoints.kept_builds import KeptBuild
 from vmkiln.run.checkpoints.prefix import Position
 from vmkiln.run.customizing import _advice, _own_disks
@@ -103,6 +103,37 @@ async def test_what_is_kept_and_of_no_use_is_thrown_away_and_all_runs(
     assert (tmp_path / "run" / "build-vm.qcow2").exists() == (not spoiled)
     assert any("all customizers run" in getattr(one, "text", "") for one in told) == bool(spoiled)
     assert saved_vm.is_refused(folder, key) == (spoiled == "renewal"), "one whose bytes changed may be made again"
+
+
+@pytest.mark.parametrize("is_of_use", [True, False])
+async def test_a_build_of_which_nothing_was_edited_runs_no_step(
+    is_of_use: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted: list[tuple[str, bool]] = []
+
+    def giving(value: Any) -> Any:
+        async def give(*_: Any, **__: Any) -> Any:
+            return value
+
+        return give
+
+    async def first(*_: Any) -> Any:
+        return "made anew"
+
+    monkeypatch.setattr(choice, "steps_of", lambda *_, **__: (SHELL,))
+    monkeypatch.setattr(kept_builds, "kept_build_of", giving(KeptBuild((Position(1, "1" * 64, "a"),), is_whole=True)))
+    monkeypatch.setattr(kept_builds, "longest_kept", giving(None))
+    monkeypatch.setattr(whole_builds, "found", giving("a disk"))
+    monkeypatch.setattr(whole_builds, "taken", giving("nothing has changed" if is_of_use else ""))
+    monkeypatch.setattr(customizing, "_own_disks", giving("as it was kept"))
+    monkeypatch.setattr(customizing, "_from_the_first", first)
+    monkeypatch.setattr(customizing, "note_in_log", lambda _, text, is_ended=False: noted.append((text, is_ended)))
+    template = SimpleNamespace(properties=SimpleNamespace(customize=()))
+    request = SimpleNamespace(run_id="r" * 36, template=template, attempt=1, retry_of="")
+    staged: Any = SimpleNamespace(directory=tmp_path, request=request, copies={}, tell=print)
+    disks: Any = await customizing.customize(SimpleNamespace(staged=staged))  # type: ignore[arg-type]
+    assert disks == ("as it was kept" if is_of_use else "made anew")
+    assert noted == ([("nothing has changed", True)] if is_of_use else []), "its log is told to be whole"
 
 
 def a_checkpoint(folder: Path, key: str) -> checkpoint.Checkpoint:

@@ -83,7 +83,8 @@ class Keeper:
             self.build.scope, number, position.step, self.run_id, self.template, since, self.instance_id
         )
         with contextlib.ExitStack() as stack:
-            workplace = await off_loop(self._begun, position.key, stack)
+            begun = functools.partial(begun_for, self.settings, position.key, self.disk, stack)
+            workplace = await off_loop(lambda: begun(memory_mib=self.memory_mib))
             try:
                 began = time.monotonic()
                 try:
@@ -96,33 +97,36 @@ class Keeper:
                     raise NotKept(error.message) from error
                 seconds = time.monotonic() - began
                 await go_on()  # the disk may take its time
-                await off_loop(self._named, workplace, position.key)
+                await off_loop(named, self.settings, workplace, position.key)
             finally:
                 await asyncio.to_thread(shutil.rmtree, workplace, ignore_errors=True)
         return seconds
 
-    def _begun(self, key: str, stack: contextlib.ExitStack) -> Path:
-        folder = self.settings.saved_vms
-        private_folder(folder)
-        if reason := saved_vm.refusal(folder, key):
-            raise NotKept(reason)
-        disk_mib, most_mib = taken_bytes(self.disk) // MIB, self.settings.most_saved_vms_mib // 2
-        if disk_mib > most_mib:
-            raise NotKept(f"its disk has {disk_mib} MiB, and all checkpoints may have {most_mib} (most_saved_vms_mib)")
-        if not stack.enter_context(locks.tried(locks.file_of(folder, key))):
-            raise NotKept("another build keeps the same just now")
-        needed = self.memory_mib + disk_mib + SPARE_MIB
-        if (free := shutil.disk_usage(folder).free // MIB) < needed:
-            raise NotKept(f"{free} MiB of disk are free, and it takes up to {needed}")
-        return saved_vm.begun(folder, key)
 
-    def _named(self, workplace: Path, key: str) -> None:
-        """Give it its name in the place of others of its template's position, and make room for it."""
-        folder = self.settings.saved_vms
-        if (older := saved_vm.found(folder, key)) is not None:
-            saved_vm.discard(older)
-        saved_vm.named(workplace)
-        for one in checkpoint.all_of(folder):
-            if one.key == key:
-                checkpoint.replace_others(folder, one)
-        checkpoint.make_room(folder, most_bytes=self.settings.most_saved_vms_mib * MIB, keep=key)
+def begun_for(settings: Settings, key: str, disk: Path, stack: contextlib.ExitStack, *, memory_mib: int) -> Path:
+    """An empty folder to keep something in, with its lock in `stack`. Raises: `NotKept`, `OSError`."""
+    folder = settings.saved_vms
+    private_folder(folder)
+    if reason := saved_vm.refusal(folder, key):
+        raise NotKept(reason)
+    disk_mib, most_mib = taken_bytes(disk) // MIB, settings.most_saved_vms_mib // 2
+    if disk_mib > most_mib:
+        raise NotKept(f"its disk has {disk_mib} MiB, and all checkpoints may have {most_mib} (most_saved_vms_mib)")
+    if not stack.enter_context(locks.tried(locks.file_of(folder, key))):
+        raise NotKept("another build keeps the same just now")
+    needed = memory_mib + disk_mib + SPARE_MIB
+    if (free := shutil.disk_usage(folder).free // MIB) < needed:
+        raise NotKept(f"{free} MiB of disk are free, and it takes up to {needed}")
+    return saved_vm.begun(folder, key)
+
+
+def named(settings: Settings, workplace: Path, key: str) -> None:
+    """Give it its name in the place of others of its template's position, and make room for it."""
+    folder = settings.saved_vms
+    if (older := saved_vm.found(folder, key)) is not None:
+        saved_vm.discard(older)
+    saved_vm.named(workplace)
+    for one in checkpoint.all_of(folder):
+        if one.key == key:
+            checkpoint.replace_others(folder, one)
+    checkpoint.make_room(folder, most_bytes=settings.most_saved_vms_mib * MIB, keep=key)

@@ -47,7 +47,8 @@ SLSA = "what an earlier run left is in this image, so its build was not isolated
 class KeptBuild:
     """What may be kept of a build: behind which customizers, under which keys, for whom.
 
-    `reason` is why nothing is kept, or not all; '' when all is. `restarting` has the numbers of customizers that may
+    `reason` is why nothing is kept, or not all; '' when all is. `is_whole` says that every customizer may be kept, so
+    that what is behind the last step may be, too. `restarting` has the numbers of customizers that may
     restart the VM. `token` is this run's word to its VM. `since` is from
     when what it began behind is, in seconds since 1970; 0 when it began at its first customizer.
     """
@@ -58,6 +59,7 @@ class KeptBuild:
     token: str = field(default_factory=new_token, repr=False)
     since: float = 0
     restarting: frozenset[int] = frozenset()
+    is_whole: bool = False
 
     def steps_behind(self, first: int, customizers: Sequence[Step | WindowsStep]) -> tuple[Step | WindowsStep, ...]:
         """The customizers from number `first` on, counted from 0, each with its checkpoint behind it; pure."""
@@ -124,7 +126,9 @@ async def kept_build_of(staged: Staged, customizers: Sequence[Step | WindowsStep
         restarting = await off_loop(asking_for_restart, customizers)
     except OSError as error:
         return KeptBuild(reason=f"a file that is part of it cannot be read: {error.strerror}")
-    return KeptBuild(found.kept, found.reason, scope, restarting=frozenset(index + 1 for index in restarting))
+    numbers = frozenset(index + 1 for index in restarting)
+    is_whole = not found.reason and bool(found.kept)
+    return KeptBuild(found.kept, found.reason, scope, restarting=numbers, is_whole=is_whole)
 
 
 async def longest_kept(staged: Staged, build: KeptBuild) -> checkpoint.Checkpoint | None:
@@ -150,13 +154,23 @@ async def longest_kept(staged: Staged, build: KeptBuild) -> checkpoint.Checkpoin
 
 def tell_hit(staged: Staged, name: str, hit: checkpoint.Checkpoint, *, count: int) -> str:
     """Tell the user, and the timeline, that the build begins behind a checkpoint; gives the sentence."""
-    about = hit.about
+    place = f"behind customizer {hit.about.position} of {count} (`{hit.about.step}`)"
+    return _told_kept(staged, name, hit, f"the {name} goes on {place}, as {_left_by(staged, hit)} left it")
+
+
+def tell_whole(staged: Staged, name: str, hit: checkpoint.Checkpoint) -> str:
+    """Tell the user, and the timeline, that nothing is left to be done to the disk; gives the sentence."""
+    said = f"no step has changed, so none runs: the disk of the {name} is as {_left_by(staged, hit)} left it"
+    return _told_kept(staged, name, hit, said)
+
+
+def _left_by(staged: Staged, hit: checkpoint.Checkpoint) -> str:
+    return "this run before" if hit.about.run_id == staged.request.run_id else f"run {hit.about.run_id[:8]}"
+
+
+def _told_kept(staged: Staged, name: str, hit: checkpoint.Checkpoint, said: str) -> str:
     minutes = round(hit.age_seconds(time.time()) / 60)
-    left_by = "this run before" if about.run_id == staged.request.run_id else f"run {about.run_id[:8]}"
-    text = (
-        f"the {name} goes on behind customizer {about.position} of {count} (`{about.step}`), as {left_by} left it, "
-        f"the first of it {minutes} minutes ago ({hit.key[:16]}); {SLSA}"
-    )
+    text = f"{said}, the first of it {minutes} minutes ago ({hit.key[:16]}); {SLSA}"
     staged.tell(Notice(text))
     staged.tell(PartStarted(PartKind.BOOT, name, Start.KEPT))
     return text

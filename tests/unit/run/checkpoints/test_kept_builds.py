@@ -122,7 +122,9 @@ async def test_templates_that_begin_alike_have_keys_of_their_own(
         run = staged(tmp_path, template=template, template_id=template_id, mask=NO_SECRETS)
         run.request.resource_group, run.request.template_name = "rg", name
         run.source = run.shape = run.network = None
-        return (await kept_builds.kept_build_of(run, STEPS[:1], name="build-vm")).at(1).key
+        build = await kept_builds.kept_build_of(run, STEPS[:1], name="build-vm")
+        assert build.is_whole
+        return build.at(1).key
 
     keys = [await key_for("web"), await key_for("db"), await key_for("web", template_id="/s/web")]
     assert len(set(keys)) == 3, "or each would take the place of the others', and refuse it for them"
