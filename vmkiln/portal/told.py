@@ -24,6 +24,7 @@ class Done(StrEnum):
     RETRY = "retry"
     CANCEL = "cancel"
     CREATE = "create"
+    DEPLOY = "deploy"
     DELETE_TEMPLATE = "delete-template"
     DELETE_IMAGE = "delete-image"
     DELETE_GROUP = "delete-group"
@@ -39,6 +40,7 @@ TEXTS: Mapping[Done, str] = {
     Done.RETRY: "{} is run again: this is the new run.",
     Done.CANCEL: "The run of {} is being cancelled.",
     Done.CREATE: "The image template {} was accepted.",
+    Done.DEPLOY: "The deployment {} was accepted: this page has what becomes of it.",
     Done.DELETE_TEMPLATE: "The image template {} is being deleted, with its staging resource group and its logs.",
     Done.DELETE_IMAGE: "The image {} was deleted.",
     Done.DELETE_GROUP: "The resource group {} is being deleted, with everything in it.",

@@ -20,7 +20,8 @@ from vmkiln.portal.told import Done
 PREFIX = trail.PREFIX
 LOGIN = session.LOGIN
 MOST_FORM_BYTES = 4 * 1024 * 1024
-MOST_FIELDS = 20
+MOST_FIELDS = 100
+UNSEEN = "secret."  # how the name of a field begins whose value no page has again
 KEPT = "kept"  # a form that was sent when the session had ended, as JSON
 MOST_KEPT_LETTERS = 1024 * 1024
 LOGINS = "/providers/Vmkiln.Builds/logins"
@@ -133,7 +134,8 @@ async def _to_login(visit: Visit) -> Response:
     if request.method != "POST":
         response = go_to(session.login_address(wanted))
     else:
-        kept = await run_in_threadpool(json.dumps, await visit.form())
+        sent = {name: value for name, value in (await visit.form()).items() if not name.startswith(UNSEEN)}
+        kept = await run_in_threadpool(json.dumps, sent)
         response = await login_page(visit, status=401, wanted=request.url.path, kept=kept, has_ended=True)
     if visit.api.token:
         session.end(response)

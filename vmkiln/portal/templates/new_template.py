@@ -11,19 +11,32 @@ from starlette.responses import Response
 from vmkiln.azure_names import group_id, subscription_scope
 from vmkiln.errors import ArmError, TemplateInvalid
 from vmkiln.portal.rendering import page
+from vmkiln.portal.templates.deployment_form import MOST_PARAMETERS, Written, deployment_in, given_in
 from vmkiln.portal.templates.examples import TITLES, example
 from vmkiln.portal.templates.marked_text import marked, placed
 from vmkiln.portal.templates.plan_view import PLAN, plan_shown
 from vmkiln.portal.templates.source_choice import Choice, choices
 from vmkiln.portal.templates.template_face import copied
 from vmkiln.portal.templates.template_page import TYPE, subscriptions_of
-from vmkiln.portal.templates.written_template import FIELDS, check, detail_of, looked_at, read, with_source
+from vmkiln.portal.templates.written_template import (
+    FIELDS,
+    check,
+    detail_of,
+    field_mistakes,
+    filled,
+    looked_at,
+    read,
+    with_source,
+)
 from vmkiln.portal.told import Done
-from vmkiln.portal.visit import PREFIX, Visit, done
+from vmkiln.portal.visit import PREFIX, UNSEEN, Visit, done
 
 IMAGES = "/providers/Vmkiln.Builds/images"
 SOURCES = "providers/Vmkiln.Builds/sources"
 MODEL_PARTS = 9  # of the id of an image template
+DEPLOYMENTS = "providers/Microsoft.Resources/deployments"
+NO_GROUP = "there is no resource group of this name, which a deployment needs: make it first, or name another"
+NO_PLAN = "a deployment has no plan; the image template that it makes has one on its page"
 MISTAKES = "The form has mistakes."
 MOST_CHECKED_LETTERS = 128 * 1024
 MOST_MISTAKES = 100  # told of a form that is checked
@@ -58,6 +71,8 @@ async def create(visit: Visit) -> Response:
         values = await _with_source(values)
         if action == "source":
             return await _form(visit, values, is_source_in=True)
+        if (written := await run_in_threadpool(deployment_in, filled(values))) is not None:
+            return await _deployed(visit, values, written)
         if action == "check":
             return await _form(visit, values, warnings=await _checked(visit, values))
         if action == "plan":
@@ -68,6 +83,27 @@ async def create(visit: Visit) -> Response:
         if error.status == 401:
             raise
         return await _form(visit, values, error=error)
+
+
+async def _deployed(visit: Visit, values: Mapping[str, str], written: Written) -> Response:
+    """Make what a deployment template has, with the parameters of the form, or only check it. Raises: `ArmError`."""
+    given, details = given_in(written, values)
+    if details := [*field_mistakes(values), *details]:
+        raise ArmError(400, "InvalidParameter", MISTAKES, details=details)
+    group = group_id(values["subscription"], values["group"])
+    deployment_id = f"{group}/{DEPLOYMENTS}/{values['name']}"
+    body = {"properties": {"mode": "Incremental", "template": written.document, "parameters": given}}
+    is_there = await _is_group_there(visit, group)
+    if values.get("action") in {"check", "plan"}:
+        told = [NO_GROUP]
+        if is_there:
+            await visit.api.ask("POST", f"{deployment_id}/validate", body=body)
+            told = [NO_PLAN] if values["action"] == "plan" else []
+        return await _form(visit, values, warnings=told)
+    if not is_there:
+        raise ArmError(400, "ResourceGroupNotFound", MISTAKES, details=[{"target": "group", "message": NO_GROUP}])
+    await visit.api.ask("PUT", deployment_id, body=body)
+    return done(Done.DEPLOY, values["name"], f"{PREFIX}{deployment_id}")
 
 
 async def _with_source(values: Mapping[str, str]) -> dict[str, str]:
@@ -89,9 +125,12 @@ async def _form(
     plan: Mapping[str, Any] | None = None,
 ) -> Response:
     """The form as it was sent, with its mistakes, or with what there is to say of one that has none."""
+    written = await run_in_threadpool(deployment_in, filled(values))
+    parameters = written.parameters[:MOST_PARAMETERS] if written else ()
+    fields = {*FIELDS, *(parameter.field for parameter in parameters)}
     details: Sequence[Mapping[str, Any]] = error.details if error else ()
     if error is not None and details and len(values["body"]) <= MOST_CHECKED_LETTERS:
-        details = await run_in_threadpool(placed, values["body"], details, fields=FIELDS)
+        details = await run_in_threadpool(placed, values["body"], details, fields=fields)
         error = ArmError(error.status, error.code, error.message, details=details, hint=error.hint)
     subscriptions = await subscriptions_of(visit)
     return await page(
@@ -99,7 +138,8 @@ async def _form(
         status=error.status if error else 200,
         title="New image template",
         section="new",
-        values=values,
+        values={name: value for name, value in values.items() if not name.startswith(UNSEEN)},
+        parameters=parameters,
         subscriptions=subscriptions,
         examples=TITLES,
         sources=await _sources(visit, subscriptions),
@@ -107,9 +147,9 @@ async def _form(
         warnings=warnings,
         is_source_in=is_source_in,
         plan=plan,
-        wrong={detail["target"]: detail["message"] for detail in details if detail.get("target") in FIELDS},
+        wrong={detail["target"]: detail["message"] for detail in details if detail.get("target") in fields},
         lines=marked(values["body"], details),
-        wrong_body=[detail for detail in details if detail.get("target") not in FIELDS],
+        wrong_body=[detail for detail in details if detail.get("target") not in fields],
     )
 
 
@@ -174,9 +214,16 @@ async def _created(visit: Visit, values: Mapping[str, str]) -> str:
 
 
 async def _ensure_group(visit: Visit, group: str, location: str) -> None:
+    if not await _is_group_there(visit, group):
+        await visit.api.ask("PUT", group, body={"location": location})
+
+
+async def _is_group_there(visit: Visit, group: str) -> bool:
+    """Whether there is a resource group. Raises: `ArmError` when the visitor may not look."""
     try:
         await visit.api.ask("GET", group)
     except ArmError as error:
         if error.status != 404:
             raise
-        await visit.api.ask("PUT", group, body={"location": location})
+        return False
+    return True

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from vmkiln.arm_template.deployment_template import is_deployment_template
 from vmkiln.arm_template.lenient_json import read_json
 from vmkiln.errors import Mistake, TemplateInvalid
 from vmkiln.template.checked_template import check_image_template
@@ -60,6 +61,9 @@ def with_source(values: Mapping[str, str]) -> dict[str, str]:
     except (ValueError, RecursionError):
         message = "is not put into a text that is not plain JSON, such as one with comments: write it there yourself"
         raise TemplateInvalid([Mistake("source", message)]) from None
+    if isinstance(body, dict) and is_deployment_template(body):
+        message = "is not put into a deployment template: write it there yourself, or give its parameter"
+        raise TemplateInvalid([Mistake("source", message)])
     properties = body.setdefault(_name_in(body, "properties"), {}) if isinstance(body, dict) else None
     if not isinstance(properties, dict):
         raise TemplateInvalid([Mistake("source", "needs a template with `properties` to be put into")])
@@ -81,7 +85,16 @@ def _name_in(members: Mapping[str, Any], wanted: str) -> str:
 
 def read(values: Mapping[str, str]) -> tuple[Any, list[dict[str, str]]]:
     """The template that a form has, and what is wrong with the form itself; None for text that cannot be read."""
-    details = [
+    details = field_mistakes(values)
+    try:
+        return read_json(filled(values), file_name="template"), details
+    except TemplateInvalid as error:
+        return None, details + [detail_of(_placed(one.path), one) for one in _as_written(values, error).mistakes]
+
+
+def field_mistakes(values: Mapping[str, str]) -> list[dict[str, str]]:
+    """What is wrong with the form's own fields."""
+    return [
         {"code": "InvalidParameter", "target": name, "message": text}
         for name, is_right, text in (
             ("subscription", bool(GUID.fullmatch(values["subscription"])), "the subscription must be a GUID"),
@@ -98,10 +111,6 @@ def read(values: Mapping[str, str]) -> tuple[Any, list[dict[str, str]]]:
         )
         if not is_right
     ]
-    try:
-        return read_json(filled(values), file_name="template"), details
-    except TemplateInvalid as error:
-        return None, details + [detail_of(_placed(one.path), one) for one in _as_written(values, error).mistakes]
 
 
 def _as_written(values: Mapping[str, str], error: TemplateInvalid) -> TemplateInvalid:
