@@ -32,6 +32,7 @@ class Tier:
     document_examples: int  # requests from the OpenAPI document, of each operation (tests/api/test_openapi.py)
     lives: int  # of image templates (tests/faults/soak.py)
     warm_up_lives: int  # those before what is held is counted for the first time
+    first_builds: int  # rounds of eight that begin at once (tests/unit/images/test_first_builds.py)
     killed_runs: int  # runs of a service that is killed again and again (tests/api/test_service_deaths.py)
     kills: int
     every_nth_call: int  # of the system calls at which a case is killed or fails (tests/faults/sweep.py)
@@ -44,11 +45,12 @@ SHORT = Tier(
     "short",
     example_factor=1,
     cheap_example_factor=1,
-    requests=12_000,
-    portal_requests=800,
+    requests=8_000,
+    portal_requests=400,
     document_examples=2,
     lives=320,
     warm_up_lives=200,
+    first_builds=1,
     killed_runs=40,
     kills=5,
     every_nth_call=3,
@@ -65,6 +67,7 @@ LONG = Tier(
     document_examples=100,
     lives=4_000,
     warm_up_lives=250,
+    first_builds=10,
     killed_runs=400,
     kills=40,
     every_nth_call=1,

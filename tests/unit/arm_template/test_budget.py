@@ -136,7 +136,7 @@ def around(expression: str, shape: str) -> dict[str, Any]:
 
 @given(EXPRESSIONS, st.sampled_from(["output", "variables", "resources", "nested", "waits"]))
 @settings(
-    max_examples=tiers.examples(100),
+    max_examples=tiers.examples(40),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     deadline=None,
 )
@@ -152,7 +152,7 @@ def test_no_small_template_costs_more_than_the_budget(expression: str, shape: st
 @pytest.mark.usefixtures("_small_budget")
 def test_without_a_budget_the_same_templates_cost_far_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """The twin: what counts the cost sees it when nothing holds it."""
-    many = template("length(map(range(0,300),lambda('x',map(range(0,300),lambda('y',1)))))")
+    many = template("length(map(range(0,150),lambda('x',map(range(0,150),lambda('y',1)))))")
     large = template("length(map(range(0,40),lambda('x',padLeft('a',1048576))))")
     monkeypatch.setattr(Budget, "work", lambda _self, _steps: None)
     monkeypatch.setattr(Budget, "make", lambda _self, _size: None)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import tiers
 from alembic import command
 from alembic.config import Config
 from at_once import at_once
@@ -23,7 +24,7 @@ from vmkiln.store.database import opened
 from vmkiln.store.engine import make_engine
 from vmkiln.store.schema import REVISIONS
 
-ROUNDS = 3
+ROUNDS = tiers.tier().first_builds
 RELEASE = "6.1.0-9-cloud-amd64"
 META = "linux-image-cloud-amd64"
 MODULES = " ".join(container_image.MODULES + sum(container_image.INSPECTOR_DRIVERS.values(), ()))
