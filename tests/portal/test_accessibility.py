@@ -5,6 +5,7 @@ A page is loaded once, and looked at in each way. None scrolls sideways at a mid
 """
 
 import base64
+import json
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -38,6 +39,8 @@ __all__ = ["chromium", "issuer", "service"]
 AXE = CLIENTS / "node_modules/axe-core/axe.min.js"
 SOURCE_IMAGE = {"properties": {"kind": "SourceImage"}}
 VERSIONS = "?api-version=2024-03-01"
+PARAMETERS = {"p": {"type": "securestring"}, "q": {"type": "int"}}
+DEPLOYMENT = json.dumps({"parameters": PARAMETERS, "resources": []})
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 ASK = """
 const [rules, done] = arguments;
@@ -113,6 +116,7 @@ def built(asking: httpx.Client, service: SimpleNamespace) -> dict[str, str]:
     names = ("runs", "queue", "images", "hosts", "groups", "activity", "access", "new")
     pages = {"home": "/portal/", **{name: f"/portal/{name}" for name in names}}
     pages |= {"template": f"/portal{TEMPLATE}", "group": f"/portal{staging}", "chart": f"/portal{failing}"}
+    pages["plan"] = f"/portal{TEMPLATE}/plan"
     pages |= {"image": f"/portal{IMAGE}", "missing": f"/portal{IMAGE}-none", "unknown": "/portal/unknown"}
     for name, template in (("run", TEMPLATE), ("failed-run", failing)):
         run = asking.get(f"{template}/providers/Vmkiln.Builds/runs{VERSIONS}").json()["value"][0]
@@ -221,6 +225,10 @@ def test_axe_finds_nothing_on_any_page_and_none_scrolls_sideways(
     chromium.find_element(By.CSS_SELECTOR, "button[value=check]").click()
     until(lambda: chromium.find_elements(By.ID, "body-wrong"))
     look_at("form-with-mistakes")
+    fill(chromium, body=DEPLOYMENT)
+    chromium.find_element(By.CSS_SELECTOR, "button[value=check]").click()
+    until(lambda: chromium.find_elements(By.ID, "parameters"))
+    look_at("form-of-a-deployment")
     chromium.get(f"{service.url}/portal{TEMPLATE}")
     chromium.find_element(By.CSS_SELECTOR, "#delete summary").click()
     chromium.find_element(By.CSS_SELECTOR, "button[value=run]").click()
