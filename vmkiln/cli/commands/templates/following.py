@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 GROUPS_API_VERSION = "2024-03-01"
 RUNS = "providers/Vmkiln.Builds/runs"
 FOLLOW_SECONDS = 0.5
+MOST_NAME_LETTERS = 90  # Azure's, of a resource group; a template's are fewer, which the service tells
 
 ContextOption = Annotated[
     str, typer.Option(help="The context; the one in use when left out.", autocompletion=context_names)
@@ -63,6 +64,22 @@ def asked(
             return await work(client, subscription_scope(subscription or await first_subscription(client)))
 
     return run_to_end(all_of_it(), parting=told)
+
+
+def one_part(text: str, what: str) -> str:
+    """A name that becomes a part of a path, and stays within it; pure. Raises: `InputError`.
+
+    `..` leads to another resource, and what stands behind `?` and `#` is no name any more.
+    """
+    wrong = next((letter for letter in text if letter in "/\\?#%" or letter.isspace() or not letter.isprintable()), "")
+    if not text or wrong or text.strip(".") == "" or len(text) > MOST_NAME_LETTERS:
+        shown = repr(text[:40])[1:-1]
+        why = f", for it has {wrong!r} in it" if wrong else ""
+        raise InputError(
+            f"{what}: `{shown}` is no name{why}",
+            hint=f"a name has letters, digits, `-`, `_` and `.`, at most {MOST_NAME_LETTERS} of them",
+        )
+    return text
 
 
 async def first_subscription(client: ArmClient) -> str:

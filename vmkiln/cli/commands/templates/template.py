@@ -24,6 +24,7 @@ from vmkiln.cli.commands.templates.following import (
     followed,
     get,
     last_run,
+    one_part,
 )
 from vmkiln.cli.completing import template_names
 from vmkiln.cli.manual.examples import examples
@@ -56,20 +57,32 @@ NameArgument = Annotated[
 NameOption = Annotated[
     str, typer.Option("--name", "-n", help="The template's name, as az takes it.", autocompletion=template_names)
 ]
-GroupOption = Annotated[str, typer.Option("--resource-group", "-g", help="Its resource group.")]
+
+
+def _one_part(option: typer.CallbackParam, text: str) -> str:
+    """The value of an option that becomes a part of a path. Raises: `InputError`; pure."""
+    return one_part(text, option.opts[0]) if text or option.required else text
+
+
+GroupOption = Annotated[str, typer.Option("--resource-group", "-g", help="Its resource group.", callback=_one_part)]
 SubscriptionOption = Annotated[
     str,
-    typer.Option("--subscription", envvar="AZURE_SUBSCRIPTION_ID", help="Its subscription; your first when left out."),
+    typer.Option(
+        "--subscription",
+        envvar="AZURE_SUBSCRIPTION_ID",
+        help="Its subscription; your first when left out.",
+        callback=_one_part,
+    ),
 ]
 
 
 def named(name: str, option: str) -> str:
-    """The template's name, given as a word or with `--name`; pure. Raises: `InputError` for none, or two."""
+    """The template's name, given as a word or with `--name`; pure. Raises: `InputError` for none, two, or no name."""
     if name and option and name != option:
         raise InputError(f"two templates are named: `{name}` and `{option}`", hint="name one, as a word or with --name")
     if not name and not option:
         raise InputError("no template is named", hint="such as `vmkiln template show NAME -g GROUP`, or `-n NAME`")
-    return name or option
+    return one_part(name or option, "the template's name")
 
 
 def _id(scope: str, group: str, name: str) -> str:
@@ -138,7 +151,10 @@ async def _ensure_group(client: ArmClient, group_id: str, location: str) -> None
 @app.command("list")
 @examples("vmkiln template list", "vmkiln template list -g images")
 def list_(
-    group: Annotated[str, typer.Option("--resource-group", "-g", help="Only those of this resource group.")] = "",
+    group: Annotated[
+        str,
+        typer.Option("--resource-group", "-g", help="Only those of this resource group.", callback=_one_part),
+    ] = "",
     subscription: SubscriptionOption = "",
     as_json: JsonOption = False,
     context: ContextOption = "",
