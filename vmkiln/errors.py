@@ -1,4 +1,4 @@
-"""Every error that vmkiln reports, as one tree; nine of them stand where they are raised, and say so here.
+"""Every error that vmkiln reports, as one tree; ten of them stand where they are raised, and say so here.
 
 What a run ends Failed with is in `run_failures.py`.
 
@@ -55,6 +55,7 @@ VmkilnError                      anything we report; carries an optional hint sa
 ├── NotLeased                    a failed VM cannot be put on disk (`run/held/sealing.py`)
 ├── NotSent                      a notice was not taken by its receiver (`notice/webhook.py`)
 ├── ServiceAway                  a service that was to be asked does not answer (exit code 3, `cli/arm_client.py`)
+│   └── UnexpectedAnswer         what answers is no service of ours (there, too)
 ├── ArmError                     a request to the service was refused; carries HTTP status, code, target, details
 │   ├── DeploymentFailed         a resource of a deployment could not be made (`api/resources/deployment_run.py`)
 │   └── DeploymentCanceled       somebody asked for the deployment to be cancelled (there, too)
@@ -286,7 +287,7 @@ class ArmError(VmkilnError):
     ) -> None:
         super().__init__(message, hint=hint)
         self.status = status
-        self.exit_code = 2 if status in {400, 404, 405} else 1
+        self.exit_code = 2 if status in {400, 404, 405} else 3 if status in {429, 502, 503, 504} else 1
         self.code = code
         self.target = target
         self.details = tuple(details)

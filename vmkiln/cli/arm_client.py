@@ -1,13 +1,18 @@
 """Requests of the command line: to the service of a context, else to the same application in this process.
 
 A token goes to the context's own address only, over TLS that is always verified; redirects are not followed.
+
+A service that was there and does not answer, or asks for patience, is asked again for a minute: what cannot have been
+done yet, and what changes nothing. One that never answered is told at once. A token that is over is asked for anew.
+Source: RFC 9110, 9.2.2 (what may be repeated), 15.6.4 and RFC 6585, 4 (Retry-After).
 """
 
 import asyncio
 import contextlib
+import json
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,6 +26,7 @@ from vmkiln.cli.contexts import Context
 from vmkiln.cli.output import say
 from vmkiln.errors import ArmError, InputError, VmkilnError
 from vmkiln.fleet.host_identity import HostIdentity
+from vmkiln.harmless_text import harmless
 from vmkiln.preparation import opened_store
 from vmkiln.service import Occupant, Occupied, beside_commands, real_build, running
 from vmkiln.settings import Settings
@@ -32,7 +38,13 @@ REQUEST_SECONDS = 120.0
 START_SECONDS = 20.0  # a service that has its state directory answers by then
 HTTPS_PORT = 443
 CONNECT_SECONDS = 5.0
+PATIENCE_SECONDS = 60.0  # from the beginning of a request that is asked again and again
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 8.0  # between two of its attempts, where nothing else is asked for
+PATIENCE_ASKED_FOR = {httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE}  # nothing was done
+OF_A_PROXY = {httpx.codes.BAD_GATEWAY, httpx.codes.GATEWAY_TIMEOUT}  # nobody knows
+CHANGES_NOTHING = {"GET", "HEAD"}
 LOOK_SECONDS = 0.2
+SHOWN_LETTERS = 80  # of an answer that is none
 GOING_ON = {"accepted", "running", "inprogress", "creating", "updating", "deleting", "canceling"}
 MOST_PAUSE_SECONDS = 30.0
 
@@ -42,6 +54,37 @@ class ServiceAway(VmkilnError):
 
     code = "ServiceAway"
     exit_code = 3
+
+
+class UnexpectedAnswer(ServiceAway):
+    """What answers is no service of ours, or of a version that cannot be understood."""
+
+    code = "UnexpectedAnswer"
+
+
+class Body(dict[str, Any]):
+    """An object of an answer. Raises: `UnexpectedAnswer` for a member that it does not have."""
+
+    def __missing__(self, name: str) -> Any:
+        raise UnexpectedAnswer(f"the service answered without `{name}`", hint=OTHER_SERVICE)
+
+
+OTHER_SERVICE = "is it a vmkiln service, of a version near this one (`vmkiln --version`), and no proxy on the way?"
+
+
+def body_of(found: httpx.Response) -> Body:
+    """The object in an answer; pure. Raises: `UnexpectedAnswer` when there is none."""
+    try:
+        body = json.loads(found.content, object_hook=Body)
+    except (ValueError, RecursionError):
+        body = None
+    if not isinstance(body, Body):
+        shown = harmless(found.text[:SHOWN_LETTERS].strip()) or "nothing"
+        raise UnexpectedAnswer(
+            f"{found.request.method} {found.request.url}: the service answered with no JSON object but with `{shown}`",
+            hint=OTHER_SERVICE,
+        )
+    return body
 
 
 class OperatorAccess:
@@ -61,15 +104,26 @@ class OperatorAccess:
 
 
 class ArmClient:
-    """Asks one service. `base` is its URL without a slash at its end; `has_host` whether anybody would run a run."""
+    """Asks one service. `base` is its URL without a slash at its end; `has_host` whether anybody would run a run.
+
+    `log_in` gives another token when the first one is over.
+    """
 
     def __init__(
-        self, web: httpx.AsyncClient, base: str, token: str = "", *, has_host: Callable[[], bool] = lambda: True
+        self,
+        web: httpx.AsyncClient,
+        base: str,
+        token: str = "",
+        *,
+        has_host: Callable[[], bool] = lambda: True,
+        log_in: Callable[[], Awaitable[str]] | None = None,
     ) -> None:
         self.has_host = has_host
         self._web = web
         self._base = base
-        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._token = token
+        self._log_in = log_in
+        self._was_there = False
 
     @property
     def is_embedded(self) -> bool:
@@ -87,10 +141,10 @@ class ArmClient:
             raise InputError(f"`{path}` is no path of {self._base}", hint="write it from its first `/`")
         if api_version and "api-version=" not in path:
             path += ("&" if "?" in path else "?") + f"api-version={api_version}"
-        try:
-            found = await self._web.request(method, self._base + path, json=body, headers=self._headers)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise _no_answer(f"{method} {self._base}{path}", error) from error
+        found = await self._patiently(method, self._base + path, body)
+        if found.status_code == httpx.codes.UNAUTHORIZED and self._log_in is not None and self._was_there:
+            self._token = await self._log_in()
+            found = await self._patiently(method, self._base + path, body)
         if found.is_redirect:
             raise VmkilnError(f"{self._base} wants us to go elsewhere, to {found.headers.get('location', '')[:200]}")
         if found.status_code == httpx.codes.UNAUTHORIZED:
@@ -98,7 +152,39 @@ class ArmClient:
             raise InputError("the token is wrong, or over", hint=hint) from refusal(found)
         if found.status_code >= 400:
             raise refusal(found)
+        self._was_there = True
         return found
+
+    async def _patiently(self, method: str, url: str, body: Any) -> httpx.Response:
+        """The answer to a request that is sent again where that is right. Raises: `ServiceAway` when there is none."""
+        until, pause, is_told = time.monotonic() + PATIENCE_SECONDS, FIRST_PAUSE_SECONDS, False
+        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        while True:
+            found: httpx.Response | ServiceAway
+            wait = pause
+            try:
+                found = await self._web.request(method, url, json=body, headers=headers)
+            except (httpx.HTTPError, httpx.InvalidURL) as error:
+                found = _no_answer(f"{method} {url}", error)
+                found.__cause__ = error
+                is_undone = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+                may_repeat = self._was_there and not self.is_embedded and (is_undone or method in CHANGES_NOTHING)
+                why = str(error) or type(error).__name__
+            else:
+                is_asked = found.status_code in PATIENCE_ASKED_FOR
+                may_repeat = is_asked or (found.status_code in OF_A_PROXY and method in CHANGES_NOTHING)
+                why = f"it answered {found.status_code}"
+                if "retry-after" in found.headers:
+                    wait = seconds_of(found.headers["retry-after"])
+            if not may_repeat or time.monotonic() + wait > until:
+                if isinstance(found, ServiceAway):
+                    raise found
+                return found
+            if not is_told:
+                say(f"the service is not ready ({why}); it is asked again for {PATIENCE_SECONDS:.0f} s")
+                is_told = True
+            await asyncio.sleep(wait)
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
     async def finished(self, first: httpx.Response) -> httpx.Response:
         """The end of an asynchronous operation: the answer itself when it is none.
@@ -112,13 +198,15 @@ class ArmClient:
         while True:
             await asyncio.sleep(seconds_of(pause.headers.get("retry-after", "1")))
             pause = await self.request("GET", url)
-            status = str(pause.json().get("status", ""))
+            state = body_of(pause)
+            status = str(state.get("status", ""))
             if status.lower() == "succeeded":
                 return pause
             if status.lower() not in GOING_ON:
-                error = pause.json().get("error") or {}
-                text = str(error.get("message") or f"the operation ended {status}")
-                raise ArmError(409, str(error.get("code") or status), text)
+                error = state.get("error")
+                error = error if isinstance(error, dict) else {}
+                text = str(error.get("message") or f"the operation ended {status or 'in no state'}")
+                raise ArmError(409, str(error.get("code") or status or "UnexpectedAnswer"), text)
 
     async def _result(self, first: httpx.Response) -> httpx.Response:
         """What an answer of 202 leads to: its Location is asked until it answers otherwise."""
@@ -193,7 +281,7 @@ async def _token(web: httpx.AsyncClient, context: Context) -> str:
         ) from refusal(found)
     if found.status_code != 200:
         raise refusal(found)
-    return str(found.json()["access_token"])
+    return str(body_of(found)["access_token"])
 
 
 def of_this_machine(settings: Settings) -> Context:
@@ -212,8 +300,10 @@ def of_this_machine(settings: Settings) -> Context:
 @contextlib.asynccontextmanager
 async def remote_client(context: Context) -> AsyncIterator[ArmClient]:
     """A client of a context's service, logged in. Raises: `ArmError` when the login is refused."""
-    async with httpx.AsyncClient(verify=trust(context.authority), timeout=REQUEST_SECONDS) as web:
-        yield ArmClient(web, context.url, await _token(web, context))
+    timeout = httpx.Timeout(REQUEST_SECONDS, connect=CONNECT_SECONDS)
+    async with httpx.AsyncClient(verify=trust(context.authority), timeout=timeout) as web:
+        log_in = None if context.token else lambda: _token(web, context)
+        yield ArmClient(web, context.url, await _token(web, context), log_in=log_in)
 
 
 async def _service_here(settings: Settings, stack: contextlib.AsyncExitStack, *, builds: bool) -> Context | None:

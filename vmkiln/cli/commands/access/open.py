@@ -60,9 +60,9 @@ def open_portal(
 
 
 async def _ask(settings: Settings, context: Context | None, link: dict[str, Any]) -> None:
-    from vmkiln.cli.arm_client import ServiceAway, opened_client
+    from vmkiln.cli.arm_client import ServiceAway, body_of, opened_client
 
     async with opened_client(settings, context) as client:
         if client.is_embedded:
             raise ServiceAway("no service serves this state directory", hint="`vmkiln serve` starts it")
-        link.update((await client.request("POST", LINKS)).json())
+        link.update(body_of(await client.request("POST", LINKS)))

@@ -62,6 +62,8 @@ def retry(
     following = Following(no_wait=no_wait, cancel_on_interrupt=cancel_on_interrupt, as_json=as_json)
 
     async def work(client: ArmClient, _: str) -> Any:
+        from vmkiln.cli.arm_client import body_of
+
         following.check(client)
         earlier = await _found(client, run_id.lower())
         path = _of_template(earlier)
@@ -71,7 +73,7 @@ def retry(
                 hint="leave `--template` and `--parameters` out; `vmkiln template create` puts an edited template",
             )
         answer = await client.request("POST", f"{path}/retry", api_version=NEWEST_API_VERSION)
-        return await following.end(client, answer.json())
+        return await following.end(client, body_of(answer))
 
     chosen = f" --context {context}" if context else ""
     parting = following.parting(f"vmkiln template cancel{chosen}")
@@ -121,10 +123,12 @@ async def _found(client: ArmClient, run_id: str) -> Any:
             f"`{run_id[:MOST_LETTERS]}` names no run: at least {LEAST_LETTERS} letters of its id are needed",
             hint="`vmkiln run list` shows them",
         )
+    from vmkiln.cli.arm_client import body_of
+
     found: list[Any] = []
     path = f"/{RUNS}?q={quote(run_id, safe='')}"
     for _ in range(MOST_PAGES):  # what is asked for is also looked for in names
-        page = (await client.request("GET", path, api_version=GROUPS_API_VERSION)).json()
+        page = body_of(await client.request("GET", path, api_version=GROUPS_API_VERSION))
         found += [run for run in page["value"] if run["name"].startswith(run_id)]
         path = page.get("nextLink") or ""
         if not path or len(found) > 1:

@@ -83,14 +83,18 @@ def one_part(text: str, what: str) -> str:
 
 
 async def first_subscription(client: ArmClient) -> str:
-    found = (await client.request("GET", "/subscriptions", api_version=GROUPS_API_VERSION)).json()["value"]
+    from vmkiln.cli.arm_client import body_of
+
+    found = body_of(await client.request("GET", "/subscriptions", api_version=GROUPS_API_VERSION))["value"]
     if not found:
         raise InputError("you have no role in any subscription", hint="name one with --subscription, or ask for a role")
     return str(found[0]["subscriptionId"])
 
 
 async def get(client: ArmClient, path: str) -> Any:
-    return (await client.request("GET", path, api_version=NEWEST_API_VERSION)).json()
+    from vmkiln.cli.arm_client import body_of
+
+    return body_of(await client.request("GET", path, api_version=NEWEST_API_VERSION))
 
 
 async def last_run(client: ArmClient, path: str) -> Any:

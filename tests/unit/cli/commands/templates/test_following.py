@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from vmkiln.cli import arm_client
 from vmkiln.cli.arm_client import ArmClient, ServiceAway
 from vmkiln.cli.commands.templates import following
 
@@ -16,6 +17,12 @@ RUN = (
 )
 FIRST = {"lines": ["hello \x1b[2J"], "position": 5, "isComplete": False}
 LAST = {"lines": ["world"], "position": 9, "isComplete": True}
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for a service to come back."""
+    monkeypatch.setattr(arm_client, "PATIENCE_SECONDS", 0.0)
 
 
 def followed(answers: Iterator[object]) -> dict[str, object]:
