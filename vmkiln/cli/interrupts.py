@@ -1,4 +1,6 @@
-"""Ctrl-C and SIGTERM: the first cancels what is going on and lets it clean up; later ones are told to wait.
+"""Ctrl-C, SIGTERM, SIGHUP: the first cancels what is going on and lets it clean up; later ones are told to wait.
+
+SIGHUP comes when the terminal is closed or its connection cut; what `nohup` started goes on.
 
 No end lasts for ever: a clean-up that does not come to an end in its time is left to the next start, and told.
 """
@@ -20,6 +22,7 @@ from vmkiln.lifetime import last_words
 Result = TypeVar("Result")
 END_SECONDS = 50.0  # of a service or worker; systemd waits a little longer, so that this is told
 COMMAND_END_SECONDS = 600.0  # of a command, whose user sees that it goes on
+ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LEAVE_SECONDS = 10.0  # from the end of all work to that of the process
 _loop: asyncio.AbstractEventLoop | None = None
 
@@ -108,12 +111,13 @@ def run_to_end(
                 if told.text:
                     say(told.text)
 
-        for number in (signal.SIGINT, signal.SIGTERM):
+        ends = [number for number in ENDS if signal.getsignal(number) is not signal.SIG_IGN or number != signal.SIGHUP]
+        for number in ends:
             loop.add_signal_handler(number, interrupted)
         try:
             return await task
         finally:
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in ends:
                 loop.remove_signal_handler(number)
 
     try:

@@ -3,6 +3,7 @@
 Help and completion start at once: only what is called is imported, and `rich` only by what draws with it.
 """
 
+import errno
 import os
 import re
 import sys
@@ -17,7 +18,7 @@ from vmkiln import __version__
 from vmkiln.cli import invocation
 from vmkiln.cli.lazy_group import LazyGroup, Listed
 from vmkiln.cli.output import answer, error_data, told_error
-from vmkiln.errors import RunCanceled, VmkilnError
+from vmkiln.errors import RunCanceled, StorageFailed, StorageFull, VmkilnError
 from vmkiln.lifetime import closed_output
 
 # where Debian keeps system programs; an ordinary user's PATH lacks them
@@ -196,6 +197,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         _run(arguments)
     except SystemExit:
+        if why := closed_output.problem():
+            typer.echo(f"error: standard output takes nothing more: {why}", err=True)
+            sys.exit(1)
         if closed_output.is_closed():
             sys.exit(closed_output.STATUS)
         raise
@@ -214,6 +218,10 @@ def _run(arguments: Sequence[str] | None) -> None:
         status = app(args=given, prog_name="vmkiln", standalone_mode=False)
     except VmkilnError as error:
         sys.exit(report(error, as_json=as_json))
+    except OSError as error:
+        if invocation.is_verbose():
+            raise
+        sys.exit(report(_of_the_system(error), as_json=as_json))
     except typer.Abort:
         _tell(told_error("Aborted", "not confirmed", exit_code=1), as_json=as_json)
         typer.echo("Aborted!", err=True)
@@ -230,6 +238,14 @@ def _run(arguments: Sequence[str] | None) -> None:
     if status == RunCanceled.exit_code:
         _tell(told_error(RunCanceled.code, "interrupted", exit_code=status), as_json=as_json)
     sys.exit(status or 0)
+
+
+def _of_the_system(error: OSError) -> VmkilnError:
+    """What the system refused and nobody knew the meaning of, in words; pure."""
+    where = "".join(f": {name}" for name in (error.filename, error.filename2) if name is not None)
+    told = StorageFull if error.errno in {errno.ENOSPC, errno.EDQUOT} else StorageFailed
+    hint = "is there room, and may this user read and write there? `vmkiln --verbose ...` tells where it happened"
+    return told(f"{error.strerror or error or type(error).__name__}{where}", hint=hint)
 
 
 def _tell(error: dict[str, Any], *, as_json: bool) -> None:

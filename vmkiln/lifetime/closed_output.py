@@ -3,13 +3,13 @@
 Python ignores SIGPIPE and raises `BrokenPipeError` at whatever happened to print, which is told as an error of that.
 Here the first line that nobody takes ends the command: at once, or as Ctrl-C does where there is something to clean
 up. What is said on standard error is lost when nobody reads it, and the command goes on: it is not what was asked for.
+A full disk, or a terminal that is gone, ends a command in the same way, but for the reason, which is told.
 Source: signal(7), SIGPIPE; write(2), EPIPE; the status that a shell gives a program which a signal ended is 128 more.
 """
 
 import io
 import os
 import signal
-import stat
 import sys
 import threading
 from collections.abc import Callable
@@ -17,12 +17,17 @@ from typing import Any, TextIO
 
 STATUS = 128 + signal.SIGPIPE
 STANDARD = (0, 1, 2)
-_ended: list[int] = []  # what was printed to when nobody read it any more
+_ended: list[str] = []  # why standard output took nothing more; '' when nobody read it any more
 
 
 def is_closed() -> bool:
-    """Whether standard output was printed to when nobody read it any more."""
+    """Whether standard output was printed to when it took nothing more."""
     return bool(_ended)
+
+
+def problem() -> str:
+    """Why it took nothing more, such as a full disk; '' when nobody read it."""
+    return _ended[0] if _ended else ""
 
 
 def watch() -> None:
@@ -36,7 +41,7 @@ def watch() -> None:
     if sys.stdout is sys.__stdout__:
         sys.stdout = _watched(sys.stdout, 1, _end)
     if sys.stderr is sys.__stderr__:
-        sys.stderr = _watched(sys.stderr, 2, lambda: None)
+        sys.stderr = _watched(sys.stderr, 2, lambda _: None)
 
 
 def _lead_nowhere(descriptor: int) -> None:
@@ -46,15 +51,14 @@ def _lead_nowhere(descriptor: int) -> None:
         os.close(nowhere)
 
 
-def _watched(stream: TextIO | None, descriptor: int, on_close: Callable[[], None]) -> TextIO:
+def _watched(stream: TextIO | None, descriptor: int, on_close: Callable[[str], None]) -> TextIO:
     if stream is None:  # it was closed
         return open(descriptor, "w", closefd=False)
-    mode = os.fstat(descriptor).st_mode
-    if not isinstance(stream, io.TextIOWrapper) or not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
+    if not isinstance(stream, io.TextIOWrapper):
         return stream
     stream.flush()
     return io.TextIOWrapper(
-        io.BufferedWriter(_Pipe(descriptor, on_close)),
+        io.BufferedWriter(_Output(descriptor, on_close)),
         encoding=stream.encoding,
         errors=stream.errors,
         line_buffering=stream.line_buffering,
@@ -62,25 +66,25 @@ def _watched(stream: TextIO | None, descriptor: int, on_close: Callable[[], None
     )
 
 
-class _Pipe(io.FileIO):
-    """A pipe that takes everything once nobody reads it."""
+class _Output(io.FileIO):
+    """A file that takes everything once it took nothing more."""
 
-    def __init__(self, descriptor: int, on_close: Callable[[], None]) -> None:
+    def __init__(self, descriptor: int, on_close: Callable[[str], None]) -> None:
         super().__init__(descriptor, "w", closefd=False)
         self._on_close = on_close
 
     def write(self, content: object, /) -> int | None:  # type: ignore[override] # whatever has bytes, as in the base
         try:
             return super().write(content)  # type: ignore[arg-type]
-        except BrokenPipeError:
+        except OSError as error:
             _lead_nowhere(self.fileno())
-            self._on_close()
+            self._on_close("" if isinstance(error, BrokenPipeError) else error.strerror or str(error))
             return super().write(content)  # type: ignore[arg-type]
 
 
-def _end() -> None:
+def _end(why: str) -> None:
     """End the command: what runs in an event loop is cancelled and cleans up, all else unwinds from here."""
-    _ended.append(1)
+    _ended.append(why)
     is_main = threading.current_thread() is threading.main_thread()
     if (is_main and not _has_loop()) or signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         raise SystemExit(STATUS)

@@ -174,3 +174,25 @@ def test_a_full_disk_is_told_what_helps(words: tuple[str, ...], home: Path) -> N
         capture_output=True, text=True, check=False, env=environment,
     )  # fmt: skip
     assert (done.returncode, "full" in done.stderr, "hint: make room" in done.stderr) == (3, True, True), done.stderr
+
+
+@pytest.mark.parametrize("words", [("az-setup",), ("doctor", "--json")], ids=" ".join)
+def test_what_the_system_refuses_is_told_in_words(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """These ended with a traceback where the state directory was a file."""
+    from vmkiln.cli.commands import doctor
+
+    def refused() -> None:
+        raise NotADirectoryError(20, "Not a directory", "/afile/x")
+
+    monkeypatch.setattr(doctor, "read_settings", refused)
+    monkeypatch.setenv("VMKILN_HOME", "/dev/null")
+    with pytest.raises(SystemExit) as ended:
+        main.main(list(words))
+    said = capfd.readouterr()
+    assert ended.value.code == 1
+    assert said.err.startswith("error: Not a directory: /")
+    assert "Traceback" not in said.err
+    if "--json" in words:
+        assert json.loads(said.out)["error"]["code"] == "StorageFailed"

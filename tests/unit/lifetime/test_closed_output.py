@@ -92,6 +92,37 @@ def test_what_goes_on_cleans_up_when_nobody_reads_it(where: str, tmp_path: Path)
     assert done.stderr == "cancelling; everything temporary is being deleted\ncleaned up\n"
 
 
+def on_a_full_disk(script: str, *arguments: str, descriptor: int, home: Path) -> subprocess.CompletedProcess[str]:
+    """A Python process of which one standard file takes nothing."""
+    environment = {"HOME": str(home), "VMKILN_HOME": str(home), "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
+    command = [sys.executable, "-c", script, *arguments]
+    with Path("/dev/full").open("w") as full:
+        out, err = (full, subprocess.PIPE) if descriptor == 1 else (subprocess.PIPE, full)
+        return subprocess.run(command, env=environment, stdout=out, stderr=err, text=True, check=False)
+
+
+COMMAND = "import sys; from vmkiln.cli.main import main; main(sys.argv[1:])"
+
+
+@pytest.mark.parametrize("words", ["--version", "settings --json", "run show 0123 --json"])
+def test_an_answer_that_finds_no_room_is_told_and_fails(words: str, tmp_path: Path) -> None:
+    done = on_a_full_disk(COMMAND, *words.split(), descriptor=1, home=tmp_path)
+    assert (done.returncode, done.stderr) == (1, "error: standard output takes nothing more: No space left on device\n")
+
+
+def test_words_that_find_no_room_are_lost_and_the_command_goes_on(tmp_path: Path) -> None:
+    done = on_a_full_disk(COMMAND, "run", "show", "0123", "--json", descriptor=2, home=tmp_path)
+    assert done.returncode == 2
+    assert '"exitCode": 2' in done.stdout
+
+
+def test_what_goes_on_cleans_up_when_there_is_no_room_for_its_words(tmp_path: Path) -> None:
+    done = on_a_full_disk(ENDLESS, "loop", descriptor=1, home=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[:2] == ["cancelling; everything temporary is being deleted", "cleaned up"]
+    assert done.stderr.endswith("error: standard output takes nothing more: No space left on device\n")
+
+
 def test_a_reader_of_errors_alone_who_leaves_ends_nothing(tmp_path: Path) -> None:
     script = "import os, sys, typer; from vmkiln.lifetime import closed_output; "
     script += "reading, writing = os.pipe(); os.dup2(writing, 2); os.close(reading); "
