@@ -6,6 +6,7 @@ from a new overlay.
 """
 
 import itertools
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -53,6 +54,7 @@ async def customize(entered: Entered) -> Disks:
         staged.tell(Notice(build.reason))
     whole = await whole_builds.found(staged, build)
     hit = whole or await kept_builds.longest_kept(staged, build)
+    build = replace(build, since=time.time())  # what is kept of it is as old as its first customizer
     if repeated := await off_loop(lambda: repeating.sentence(staged, build, hit, count=len(customizers))):
         staged.tell(Notice(repeated))
         await off_loop(note_in_log, staged, repeated)

@@ -30,6 +30,7 @@ from vmkiln.packer.windows_template import PROVISIONERS_OF_UPDATES
 from vmkiln.process_log import hiding
 from vmkiln.receipts.verification import verify
 from vmkiln.run import building, cleaning_up, customizing, distributing
+from vmkiln.run.checkpoints import whole_builds
 from vmkiln.run.final_disk import proving
 from vmkiln.run.final_disk.proving import Proven
 from vmkiln.run.finished import kept_disk
@@ -41,7 +42,14 @@ from vmkiln.run.run_event import Notice, RunEnded, RunEvent, masked, noting
 from vmkiln.run.run_summary import summary_of
 from vmkiln.run.timeline.phase import begin
 from vmkiln.run.timeline.recording import timed, watched
-from vmkiln.run_failures import CustomizationFailed, LauncherLost, RunTimedOut, first_of
+from vmkiln.run_failures import (
+    CustomizationFailed,
+    GeneralizationIncomplete,
+    InspectionFailed,
+    LauncherLost,
+    RunTimedOut,
+    first_of,
+)
 from vmkiln.run_state import Phase, RunState, code_of, is_of_the_host
 from vmkiln.secrecy.secret_mask import SecretMask
 from vmkiln.staging import container_group, run_directory
@@ -230,7 +238,7 @@ async def _phases(host: BuildHost, request: RunRequest, tell: Tell) -> str:
             where = Whereabouts()
             work = await kept_disk.finished_before(host, request)
             staged = await building.stage(host, request, directory, noting(tell, where.note), work)
-            return await _distribute(staged, await _build(staged, where, work))
+            return await _distribute(staged, await _build_or_forget(staged, where, work))
         finally:
             await off_loop(reserve_file.release_if_full, host.settings.home)
             await off_loop(cleaning_up.forget_unmade, host.store, run_id)
@@ -313,6 +321,16 @@ async def _build(staged: Staged, where: Whereabouts, work: FinishedWork | None) 
             customized, work = await _customized(entered)
             disks = await proving.scrubbed(entered, customized)
         return await proving.proven(entered, disks, work, tasks)
+
+
+async def _build_or_forget(staged: Staged, where: Whereabouts, work: FinishedWork | None) -> Proven:
+    """Build; a disk that the hygiene gate refused is kept for nobody."""
+    try:
+        return await _build(staged, where, work)
+    except (GeneralizationIncomplete, InspectionFailed):
+        with contextlib.suppress(VmkilnError, OSError):  # it is too old some day, and the run has its own error
+            await off_loop(whole_builds.forget, staged)
+        raise
 
 
 async def _customized(entered: Entered) -> tuple[Disks, FinishedWork]:

@@ -101,9 +101,17 @@ class HostTable:
         return row
 
     def forget(self, *, kept_seconds: float) -> None:
-        """Forget incarnations that are dead for longer than that and keep no room; until then they can be looked at."""
+        """Forget incarnations that are dead for longer than that and keep no room; until then they can be looked at.
+
+        That a host drains is on its newest row alone, and counts when it comes back.
+        """
         kept = sa.select(reservations.c.incarnation)
+        later = hosts.alias()
+        is_newest = ~(
+            sa.exists().where(later.c.host_id == hosts.c.host_id, later.c.started > hosts.c.started).correlate(hosts)
+        )
         old = sa.and_(hosts.c.is_dead, hosts.c.lease_until < database_clock() - kept_seconds)
+        old = sa.and_(old, ~sa.and_(hosts.c.is_draining, is_newest))
         with self._connections.begin() as connection:
             connection.execute(hosts.delete().where(old, hosts.c.incarnation.not_in(kept)))
 

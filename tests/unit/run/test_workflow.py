@@ -17,11 +17,19 @@ from vmkiln.host.network.flow_log import Whereabouts
 from vmkiln.host.qemu import Accelerator, Disk
 from vmkiln.images.container_image import ContainerImage
 from vmkiln.run import building, customizing, distributing, validating, workflow
+from vmkiln.run.checkpoints import whole_builds
 from vmkiln.run.final_disk import flattening
 from vmkiln.run.gates import boot_gate, hygiene_gate
 from vmkiln.run.run_context import BuildHost, Disks, ResolvedSource, RunRequest, Staged
 from vmkiln.run.run_event import Notice, PartStarted, PhaseStarted, RunEnded, RunEvent, StepStarted
-from vmkiln.run_failures import CustomizationFailed, RunTimedOut, ValidationFailed
+from vmkiln.run_failures import (
+    CustomizationFailed,
+    GeneralizationIncomplete,
+    InspectionFailed,
+    LoginTimedOut,
+    RunTimedOut,
+    ValidationFailed,
+)
 from vmkiln.run_state import PartKind, Phase, RunState
 from vmkiln.secrecy.secret_mask import SecretMask
 from vmkiln.settings import Settings
@@ -442,3 +450,22 @@ def test_a_run_that_waits_again_is_not_told_as_ended(flow: Flow, monkeypatch: py
     with pytest.raises(RunTakenOver, match="Queued again"):
         flow.run()
     assert not any(isinstance(event, RunEnded) for event in flow.told)
+
+
+@pytest.mark.parametrize(
+    ("error", "is_forgotten"),
+    [
+        (GeneralizationIncomplete("a key is left"), True),
+        (InspectionFailed("it cannot be read"), True),
+        (LoginTimedOut("nobody answers"), False),
+    ],
+)
+def test_a_disk_that_the_hygiene_gate_refused_is_kept_for_nobody(
+    flow: Flow, monkeypatch: pytest.MonkeyPatch, error: VmkilnError, *, is_forgotten: bool
+) -> None:
+    forgotten: list[str] = []
+    monkeypatch.setattr(whole_builds, "forget", lambda staged: forgotten.append(staged.request.run_id))
+    monkeypatch.setattr(hygiene_gate, "scrubbed", failing(error))
+    with pytest.raises(type(error)):
+        flow.run()
+    assert forgotten == [RUN_ID] * is_forgotten

@@ -298,6 +298,17 @@ def test_a_host_writes_for_a_run_only_while_it_has_it(store: Store) -> None:
     assert store.runs.find("r1").facts["b"] == 2
 
 
+def test_a_host_that_drained_drains_when_it_comes_back_however_late(store: Store) -> None:
+    for incarnation in ("first", "second"):
+        store.hosts.register(a_host("a", incarnation=incarnation), lease_seconds=0.01)
+        store.hosts.drain("a", is_draining=True)
+    time.sleep(0.05)
+    store.hosts.leave("second")
+    store.hosts.forget(kept_seconds=0)
+    assert [host.incarnation for host in store.hosts.all()] == ["second"]
+    assert store.hosts.register(a_host("a", incarnation="third"), lease_seconds=60).is_draining
+
+
 def test_a_dead_boot_is_forgotten_when_it_keeps_nothing(store: Store) -> None:
     register(store, "a", incarnation="first", lease_seconds=0.01)
     time.sleep(0.05)

@@ -48,9 +48,9 @@ class KeptBuild:
     """What may be kept of a build: behind which customizers, under which keys, for whom.
 
     `reason` is why nothing is kept, or not all; '' when all is. `is_whole` says that every customizer may be kept, so
-    that what is behind the last step may be, too. `restarting` has the numbers of customizers that may
-    restart the VM. `token` is this run's word to its VM. `since` is from
-    when what it began behind is, in seconds since 1970; 0 when it began at its first customizer.
+    that what is behind the last step may be, too. `restarting` has the numbers of customizers that may restart the VM.
+    `token` is this run's word to its VM. `since` is from when the first of it is, in seconds since 1970: the beginning
+    of this build, or of the one that it began behind.
     """
 
     positions: tuple[Position, ...] = ()

@@ -2,7 +2,7 @@
 
 It lies beside the checkpoints, as one behind the last step, of a VM that is off and has no memory and no devices. Who
 takes it runs no step and no VM; its gates look at the disk as at any other. The keys of the build that made it lie with
-it, sealed, for they are what is searched for in its bytes.
+it, sealed for that disk, for they are what is searched for in its bytes: without them it is neither kept nor taken.
 
 *Leaves behind:* a folder in the cache; a copy of the disk in the run's folder. *Undone by:* as what `keeping.py` keeps;
 the deletion of the run's folder. *Safe to repeat:* yes.
@@ -15,18 +15,20 @@ import shutil
 import time
 from pathlib import Path
 
-from vmkiln.errors import VmkilnError
+from vmkiln.errors import StorageFailed, VmkilnError
+from vmkiln.files.durable_file import reported, sync
 from vmkiln.host.saved import memory_file, saved_vm
 from vmkiln.images.image_store import link_or_copy
 from vmkiln.packer.packer_template import DEPROVISION_NAME
 from vmkiln.run.checkpoints import keeping, kept_builds
 from vmkiln.run.checkpoints.kept_builds import KeptBuild
 from vmkiln.run.checkpoints.prefix import Position
+from vmkiln.run.checkpoints.waiting_guest import NotKept
 from vmkiln.run.finished import build_keys
 from vmkiln.run.run_context import Staged
 from vmkiln.run.run_event import Notice
 from vmkiln.run.starts import build_vm_start
-from vmkiln.waiting.off_loop import off_loop
+from vmkiln.waiting.off_loop import off_loop, until_cancelled
 from vmkiln.warm import checkpoint
 from vmkiln.warm.checkpoint import Checkpoint
 from vmkiln.warm.saved_base import BaseStart
@@ -51,33 +53,65 @@ async def found(staged: Staged, build: KeptBuild) -> Checkpoint | None:
 
 
 async def taken(staged: Staged, hit: Checkpoint, own: Path, *, name: str) -> str:
-    """Have the disk lie at `own`; gives what is said of it, '' when it is of no use, which is told, too."""
-    start = await build_vm_start.copied_disk(staged, BaseStart(hit.saved), own)
-    if start.saved is None:
-        staged.tell(Notice(f"the disk that was kept is not used: {start.reason}", is_warning=True))
+    """Have the disk lie at `own`; gives what is said of it, '' when it is of no use, which is told, too.
+
+    Raises: `StorageFailed` when the run's own folder takes nothing more.
+    """
+    reason = await off_loop(_why_without_keys, staged, hit)
+    if not reason:
+        start = await build_vm_start.copied_disk(staged, BaseStart(hit.saved), own)
+        reason = start.reason
+    if reason:
+        staged.tell(Notice(f"the disk that was kept is not used: {reason}", is_warning=True))
         return ""
-    try:
-        await off_loop(lambda: build_keys.take_over(staged, hit.saved.memory.parent, key=hit.key))
-    except VmkilnError as error:  # its bytes are not searched for them then, and the verdict says so
-        staged.tell(Notice(f"the keys of the build that was kept are not known: {error.message}", is_warning=True))
     fact = kept_builds.fact_of(hit)
     await off_loop(staged.host.store.runs.add_facts, staged.request.run_id, checkpoint=fact)
     return kept_builds.tell_whole(staged, name, hit)
 
 
+def _why_without_keys(staged: Staged, hit: Checkpoint) -> str:
+    """Take over the keys that are searched for in the disk; gives why there are none, '' when they are there."""
+    try:
+        if build_keys.take_over(staged, hit.saved.memory.parent, disk_digest=hit.saved.disk_digest):
+            return ""
+        why = "not to be opened here, or another disk came into its place"
+    except StorageFailed:
+        raise
+    except (VmkilnError, OSError) as error:
+        why = str(error)
+    return f"the keys of the build that made it are not known ({why}), so its bytes could not be searched for them"
+
+
 async def keep(staged: Staged, build: KeptBuild, disk: Path) -> None:
-    """Keep the disk of a VM that has powered itself off behind its last step. A build never fails for it."""
+    """Keep the disk of a VM that has powered itself off behind its last step.
+
+    A build fails for it only where the disk itself cannot be written out, which is told once, to whoever syncs first.
+    Raises: `StorageFailed`.
+    """
     position = position_of(build)
     if position is None:
         return
+    with reported("keeping the customized disk"):
+        await off_loop(sync, disk)
     try:
-        await off_loop(_kept, staged, build, position, disk)
+        digest = await until_cancelled(_digest_of, disk)
+        await off_loop(_kept, staged, build, position, disk, digest)
     except (VmkilnError, OSError) as error:
         text = error.message if isinstance(error, VmkilnError) else str(error)
         staged.tell(Notice(f"the disk is not kept for later builds: {text}"))
 
 
-def _kept(staged: Staged, build: KeptBuild, position: Position, disk: Path) -> None:
+def forget(staged: Staged) -> None:
+    """Delete the disk that this run kept or took: its gates refused it, and whoever took it would end the same way."""
+    fact = staged.host.store.runs.find(staged.request.run_id).facts.get("checkpoint")
+    taken_key = "" if fact is None else fact["key"]
+    for one in checkpoint.all_of(staged.host.settings.saved_vms):
+        is_ours = one.about.run_id == staged.request.run_id or one.key == taken_key
+        if is_ours and one.about.step == DEPROVISION_NAME:
+            saved_vm.discard(one.saved)
+
+
+def _kept(staged: Staged, build: KeptBuild, position: Position, disk: Path, digest: str) -> None:
     settings, request = staged.host.settings, staged.request
     made = build.since or time.time()
     about = checkpoint.About(
@@ -88,12 +122,14 @@ def _kept(staged: Staged, build: KeptBuild, position: Position, disk: Path) -> N
         stack.callback(functools.partial(shutil.rmtree, workplace, ignore_errors=True))
         link_or_copy(disk, workplace / saved_vm.DISK)  # nobody writes to it any more
         (workplace / saved_vm.MEMORY).touch(mode=0o600)
-        build_keys.keep(staged, workplace, key=position.key)
+        if not build_keys.keep(staged, workplace, disk_digest=digest):
+            raise NotKept("what is searched for in its bytes cannot be kept with it")
         saved_vm.finished(
             workplace,
             b"",
             _digest_of(workplace / saved_vm.MEMORY),
             source=staged.source.digest,
+            disk_digest=digest,
             about=checkpoint.record_of(about),
         )
         keeping.named(settings, workplace, position.key)

@@ -21,36 +21,38 @@ FILE = "build-keys.sealed"
 LONGEST_BYTES = 64 * 1024  # of the sealed file; the lines of two keys take a hundredth of it
 
 
-def keep(staged: Staged, folder: Path, *, key: str = "") -> None:
-    """Seal the attempt's keys into `folder`, for this run, or for whoever takes the disk that is kept under `key`.
+def keep(staged: Staged, folder: Path, *, disk_digest: str = "") -> bool:
+    """Seal the attempt's keys into `folder`, for this run, or for whoever takes the disk with this digest.
 
-    Without a key to seal with it is told that they are not kept. Raises: `StorageFailed`.
+    Returns whether they are there; without a key to seal with it is told that they are not. Raises: `StorageFailed`.
     """
     wanted = known(staged)
     if not wanted:
-        return
+        return False
     lines = {name: [line.decode("latin-1") for line in found] for name, found in wanted.items()}
     try:
-        sealed = staged.host.store.seal.sealed(
-            lines, place=_place_of_disk(key) if key else _place(staged.request.run_id)
-        )
+        place = _place_of_disk(disk_digest) if disk_digest else _place(staged.request.run_id)
+        sealed = staged.host.store.seal.sealed(lines, place=place)
     except KeyUnavailable as error:  # no reason to lose a customized disk
         staged.tell(Notice(f"a later attempt could not search for the build's keys: {error.message}", is_warning=True))
-        return
+        return False
     write_whole(folder / FILE, sealed.encode(), mode=0o400)
+    return True
 
 
-def take_over(staged: Staged, folder: Path, *, key: str) -> None:
-    """Have those of a disk that was kept under `key` in the run's folder, sealed for this run.
+def take_over(staged: Staged, folder: Path, *, disk_digest: str) -> bool:
+    """Have the keys of the disk with this digest, which is kept in `folder`, in the run's folder, sealed for this run.
 
-    Raises: `StorageFailed`, `KeyUnavailable`.
+    Returns whether they are there: another disk may have come into that folder, or the key that opens them be gone.
+    Raises: `StorageFailed`, `KeyUnavailable`, `OSError`.
     """
-    found = _opened(staged, folder / FILE, _place_of_disk(key))
+    found = _opened(staged, folder / FILE, _place_of_disk(disk_digest))
     if not found:
-        return
+        return False
     lines = {name: [line.decode("latin-1") for line in ones] for name, ones in found.items()}
     sealed = staged.host.store.seal.sealed(lines, place=_place(staged.request.run_id))
     write_whole(staged.directory / FILE, sealed.encode(), mode=0o400)
+    return True
 
 
 def known(staged: Staged) -> Mapping[str, tuple[bytes, ...]]:
@@ -78,5 +80,5 @@ def _place(run_id: str) -> str:
     return f"build keys of run {run_id}"
 
 
-def _place_of_disk(key: str) -> str:
-    return f"build keys of the disk {key}"
+def _place_of_disk(digest: str) -> str:
+    return f"build keys of the disk {digest}"

@@ -118,17 +118,23 @@ async def test_templates_that_begin_alike_have_keys_of_their_own(
     step = SimpleNamespace(type="Shell")
     template = SimpleNamespace(tags={"vmkiln-checkpoints": "true"}, properties=SimpleNamespace(customize=(step,)))
 
-    async def key_for(name: str, *, template_id: str = "") -> str:
+    async def build_of(name: str, *, template_id: str = "") -> KeptBuild:
         run = staged(tmp_path, template=template, template_id=template_id, mask=NO_SECRETS)
         run.request.resource_group, run.request.template_name = "rg", name
         run.source = run.shape = run.network = None
-        build = await kept_builds.kept_build_of(run, STEPS[:1], name="build-vm")
+        return await kept_builds.kept_build_of(run, STEPS[:1], name="build-vm")
+
+    async def key_for(name: str, *, template_id: str = "") -> str:
+        build = await build_of(name, template_id=template_id)
         assert build.is_whole
         return build.at(1).key
 
     keys = [await key_for("web"), await key_for("db"), await key_for("web", template_id="/s/web")]
     assert len(set(keys)) == 3, "or each would take the place of the others', and refuse it for them"
     assert await key_for("WEB") == keys[0]
+    template.tags["vmkiln-never-kept"] = STEPS[0].name
+    build = await build_of("web")
+    assert (build.is_whole, bool(build.reason)) == (False, True), "or an edited step of those would not run"
 
 
 async def test_a_build_begins_behind_the_most_customizers_that_are_kept(tmp_path: Path) -> None:

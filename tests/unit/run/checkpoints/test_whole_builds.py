@@ -1,5 +1,7 @@
 """A build of which nothing was edited takes the disk that was kept of it, with the keys that are searched for in it."""
 
+import errno
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from vmkiln.errors import StorageFailed
 from vmkiln.host.saved import saved_vm
 from vmkiln.run.checkpoints import keeping, whole_builds
 from vmkiln.run.checkpoints.kept_builds import KeptBuild
@@ -39,7 +42,9 @@ def a_run(home: Path, store: Store, run_id: str, **more: Any) -> Any:
     directory.mkdir()
     facts: dict[str, Any] = {}
     told: list[Any] = []
-    runs = SimpleNamespace(add_facts=lambda _run, **added: facts.update(added))
+    runs = SimpleNamespace(
+        add_facts=lambda _run, **added: facts.update(added), find=lambda _run: SimpleNamespace(facts=facts)
+    )
     asked = {"uses_checkpoints": True, "most_checkpoint_age_seconds": 86_400} | more
     return SimpleNamespace(
         host=SimpleNamespace(settings=Settings(home=home), store=SimpleNamespace(runs=runs, seal=store.seal)),
@@ -52,11 +57,13 @@ def a_run(home: Path, store: Store, run_id: str, **more: Any) -> Any:
     )
 
 
-async def kept(home: Path, store: Store, build: KeptBuild = BUILD) -> Any:
+async def kept(
+    home: Path, store: Store, build: KeptBuild = BUILD, *, run_id: str = "first", disk: bytes = b"customized"
+) -> Any:
     """A run whose disk is kept."""
-    run = a_run(home, store, "first")
+    run = a_run(home, store, run_id)
     (run.directory / f"{BUILD_VM}-seed.iso").write_text(KEY.private + KEY.public)
-    (run.directory / "disk").write_bytes(b"customized")
+    (run.directory / "disk").write_bytes(disk)
     await whole_builds.keep(run, build, run.directory / "disk")
     return run
 
@@ -138,4 +145,59 @@ async def test_a_disk_that_cannot_be_kept_costs_no_build(
     (said,) = run.told
     assert said.text.startswith("the disk is not kept for later builds: ")
     assert "MiB of disk are free" in said.text
+    assert checkpoint.all_of(Settings(home=tmp_path).saved_vms) == []
+
+
+async def test_a_disk_is_never_searched_for_the_keys_of_another(tmp_path: Path, store: Store) -> None:
+    """Another run ends the same build while the disk is about to be copied."""
+    await kept(tmp_path, store)
+    run = a_run(tmp_path, store, "second")
+    hit = await whole_builds.found(run, BUILD)
+    assert hit is not None
+    await kept(tmp_path, store, run_id="third", disk=b"customized as well")
+    own = run.directory / "build-vm.qcow2"
+    assert await whole_builds.taken(run, hit, own, name=BUILD_VM) == ""
+    assert not own.exists()
+    assert build_keys.known(run) == {}
+    (said,) = run.told
+    assert "the keys of the build that made it are not known" in said.text
+    late = a_run(tmp_path, store, "fourth")
+    hit = await whole_builds.found(late, BUILD)
+    assert hit is not None
+    assert await whole_builds.taken(late, hit, own, name=BUILD_VM), "the third's own is whole"
+
+
+async def test_a_disk_whose_keys_are_not_known_is_not_kept(tmp_path: Path, store: Store) -> None:
+    run = a_run(tmp_path, store, "first")
+    (run.directory / "disk").write_bytes(b"customized")
+    await whole_builds.keep(run, BUILD, run.directory / "disk")
+    (said,) = run.told
+    assert said.text.endswith("what is searched for in its bytes cannot be kept with it")
+    assert checkpoint.all_of(Settings(home=tmp_path).saved_vms) == []
+
+
+async def test_a_disk_that_cannot_be_written_out_ends_the_run(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel tells that once: whoever syncs it later hears that all is well."""
+
+    def broken(_path: Path) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(whole_builds, "sync", broken)
+    with pytest.raises(StorageFailed):
+        await kept(tmp_path, store)
+    assert checkpoint.all_of(Settings(home=tmp_path).saved_vms) == []
+
+
+async def test_a_disk_that_the_gate_refused_is_forgotten_by_maker_and_taker(tmp_path: Path, store: Store) -> None:
+    whole_builds.forget(await kept(tmp_path, store))
+    assert checkpoint.all_of(Settings(home=tmp_path).saved_vms) == []
+    await kept(tmp_path, store, run_id="third")
+    run = a_run(tmp_path, store, "fourth")
+    whole_builds.forget(run)
+    hit = await whole_builds.found(run, BUILD)
+    assert hit is not None, "another's stays"
+    await whole_builds.taken(run, hit, run.directory / "build-vm.qcow2", name=BUILD_VM)
+    whole_builds.forget(run)
     assert checkpoint.all_of(Settings(home=tmp_path).saved_vms) == []

@@ -53,11 +53,11 @@ def test_those_of_a_kept_disk_become_the_keys_of_whoever_takes_it(tmp_path: Path
     first, kept = a_run(tmp_path / "first", store), tmp_path / "kept"
     kept.mkdir()
     (first.directory / f"{VM_NAME}-seed.iso").write_text(KEY.private + KEY.public)
-    build_keys.keep(first, kept, key="of the disk")
+    assert build_keys.keep(first, kept, disk_digest="of the disk")
     next_one, again = a_run(tmp_path / "next", store, "another run"), tmp_path / "again"
-    build_keys.take_over(next_one, kept, key="of another disk")
+    assert not build_keys.take_over(next_one, kept, disk_digest="of another disk")
     assert build_keys.known(next_one) == {}, "it opens as this disk's only"
-    build_keys.take_over(next_one, kept, key="of the disk")
+    assert build_keys.take_over(next_one, kept, disk_digest="of the disk")
     assert build_keys.known(next_one) == build_keys.known(first)
     again.mkdir()
     build_keys.keep(next_one, again)
@@ -66,7 +66,7 @@ def test_those_of_a_kept_disk_become_the_keys_of_whoever_takes_it(tmp_path: Path
 
 def test_a_build_without_a_seed_keeps_nothing(tmp_path: Path, store: Store) -> None:
     run = a_run(tmp_path / "run", store)
-    build_keys.keep(run, tmp_path)
+    assert not build_keys.keep(run, tmp_path)
     assert not (tmp_path / build_keys.FILE).exists()
     assert build_keys.known(run) == {}
 
