@@ -8,7 +8,14 @@ import pytest
 from in_process import GROUP, SUBSCRIPTION, TEMPLATE, InProcess, a_template, add_group, wait_for
 from page_visitor import Visitor
 
-from vmkiln.portal.templates.deployment_form import MOST_PARAMETERS, deployment_in, given_in
+from vmkiln.portal.templates import deployment_form
+from vmkiln.portal.templates.deployment_form import (
+    MOST_PARAMETERS,
+    MOST_SHOWN_LETTERS,
+    Parameter,
+    deployment_in,
+    given_in,
+)
 
 SECRET = "hunter22-<b>"
 PARAMETERS = {
@@ -93,9 +100,12 @@ def test_a_refused_deployment_shows_the_form_and_no_secret(browser: Visitor, liv
         fields.pop("parameter.size", "")
 
 
-def test_a_deployment_needs_its_group(browser: Visitor) -> None:
+@pytest.mark.parametrize("action", ["", "check", "plan"])
+def test_a_deployment_needs_its_group(browser: Visitor, action: str) -> None:
     fields = {"parameter.words": "x", "secret.password": SECRET}
-    page = browser.send("/portal/new", **FORM, **fields, body=deployment()).text
+    answer = browser.send("/portal/new", **FORM, **fields, action=action, body=deployment())
+    page = answer.text
+    assert (answer.status_code, "No mistake was found" in page) == (400, False)
     assert "there is no resource group of this name" in page.partition('id="group-wrong">')[2].partition("</p>")[0]
 
 
@@ -123,3 +133,78 @@ def test_too_many_parameters_are_told_and_not_shown(browser: Visitor) -> None:
     page = browser.send("/portal/new", **FORM, body=deployment(**many)).text
     assert f"fields for {MOST_PARAMETERS} at most" in page
     assert page.count('id="parameter.') <= MOST_PARAMETERS
+
+
+def parameters_of(definitions: Any, **declared: Any) -> dict[str, Parameter]:
+    written = deployment_in(json.dumps({"parameters": declared, "definitions": definitions, "resources": []}))
+    assert written is not None
+    return {one.name: one for one in written.parameters}
+
+
+def test_a_secret_is_found_behind_references_and_in_members() -> None:
+    key, text = {"$ref": "#/definitions/key"}, {"type": "string"}
+    definitions = {
+        "key": {"type": "secureString"},
+        "login": {"type": "object", "properties": {"user": text, "password": key}},
+        "tree": {"type": "object", "properties": {"name": text, "next": {"$ref": "#/definitions/tree"}}},
+    }
+    branches = {"a": {"type": "object", "properties": {"x": text}}, "b": {"$ref": "#/definitions/login"}}
+    secret = {
+        "named": key,
+        "inside": {"type": "object", "properties": {"deeper": {"$ref": "#/definitions/login"}}},
+        "each": {"type": "array", "items": key},
+        "first": {"type": "array", "prefixItems": [text, key]},
+        "others": {"type": "object", "additionalProperties": key},
+        "either": {"type": "object", "discriminator": {"propertyName": "kind", "mapping": branches}},
+        "gone": {"$ref": "#/definitions/none"},
+        "within": {"type": "array", "items": {"$ref": "#/definitions/none"}},
+        "odd": {"type": "[variables('x')]"},
+    }
+    plain = {"words": text, "tree": {"$ref": "#/definitions/tree"}, "free": {"type": "object"}, "none": {}}
+    found = parameters_of(definitions, **secret, **plain)
+    assert {name for name, one in found.items() if one.is_secure} == set(secret)
+    assert {one.field for one in found.values()} == {f"secret.{name}" for name in secret} | {
+        f"parameter.{name}" for name in plain
+    }
+
+
+def test_a_type_behind_a_reference_is_that_of_the_field() -> None:
+    kind = {"type": "string", "allowedValues": ["a", "b"], "nullable": True, "metadata": {"description": "which"}}
+    one = parameters_of({"kind": kind}, it={"$ref": "#/definitions/kind"})["it"]
+    assert (one.type, one.is_needed, one.about) == ("string", False, "which")
+    assert [choice.value for choice in one.allowed] == ["a", "b"]
+
+
+def test_types_that_cost_too_much_to_be_read_are_secure(monkeypatch: pytest.MonkeyPatch) -> None:
+    large = {"type": "object", "properties": {f"p{number}": {"type": "string"} for number in range(40)}}
+    declared = {"large": large, "words": {"type": "string", "defaultValue": SECRET}}
+    assert not any(one.is_secure for one in parameters_of({}, **declared).values())
+    monkeypatch.setattr(deployment_form, "MOST_STEPS", 40)
+    found = parameters_of({}, **declared)
+    assert all(one.is_secure for one in found.values())
+    assert (found["words"].is_needed, found["words"].default) == (False, "set in the template")
+
+
+def test_a_choice_is_sent_as_it_stands_in_the_template(browser: Visitor) -> None:
+    long = "x" * 200
+    allowed = {"string": [long, "b"], "int": [1, 2], "bool": [True], "object": [{"a": long}]}
+    declared = {kind: {"type": kind, "allowedValues": values} for kind, values in allowed.items()}
+    document = {"parameters": declared, "resources": []}
+    written = deployment_in(json.dumps(document))
+    assert written is not None
+    for one in written.parameters:
+        sent = [given_in(written, {one.field: choice.value})[0][one.name]["value"] for choice in one.allowed]
+        assert sent == allowed[one.type]
+        assert all(len(choice.text) <= MOST_SHOWN_LETTERS for choice in one.allowed)
+    assert parameters_of({}, some={"type": "array", "allowedValues": ["a", "b"]})["some"].allowed == ()
+    page = browser.send("/portal/new", **FORM, **{"parameter.string": long}, body=json.dumps(document)).text
+    assert f'<option value="{long}" selected>{long[: MOST_SHOWN_LETTERS - 1]}\N{HORIZONTAL ELLIPSIS}</option>' in page
+
+
+def test_a_mistake_of_json_loses_no_parameter_but_the_secure(browser: Visitor) -> None:
+    fields = {"parameter.words": 'one "two"', "secret.password": SECRET}
+    page = browser.send("/portal/new", **FORM, **fields, body=deployment()[:-1]).text
+    assert '<input type="hidden" name="parameter.words" value="one &#34;two&#34;">' in page
+    assert SECRET not in html.unescape(page)
+    again = browser.send("/portal/new", **FORM, **fields, body=deployment()).text
+    assert 'type="hidden" name="parameter.words"' not in again

@@ -3,8 +3,10 @@
 import json
 
 import pytest
-from in_process import GROUP, SUBSCRIPTION, TEMPLATE, InProcess, a_template, add_group, provisioned
+from in_process import GROUP, IMAGE, SUBSCRIPTION, TEMPLATE, InProcess, a_template, add_group, provisioned
 from page_visitor import Visitor
+
+from vmkiln.provisioning.kept_texts import KEPT
 
 PLAN = f"{TEMPLATE}/providers/Vmkiln.Builds/plan"
 PAGE = f"/portal{TEMPLATE}/plan"
@@ -48,6 +50,44 @@ def test_mistakes_stand_in_the_place_of_a_plan(browser: Visitor) -> None:
     answer = browser.send("/portal/new", **FORM, body=json.dumps(a_template(buildTimeoutInMinutes=-1)))
     assert (answer.status_code, "properties.buildTimeoutInMinutes" in answer.text) == (400, True)
     assert '<section id="plan"' not in answer.text
+
+
+def test_a_plan_spells_a_new_template_as_one_that_is_kept(living: InProcess) -> None:
+    add_group(living)
+    body = a_template(customize=[{"type": "SHELL", "inline": ["true"], "name": None}])
+    planned = living.request("POST", PLAN, body).json()["template"]["properties"]
+    provisioned(living, TEMPLATE, body)
+    kept = living.get(PLAN).json()["template"]["properties"]
+    assert planned["customize"] == kept["customize"] == [{"type": "Shell", "inline": ["true"]}]
+
+
+def test_a_plan_is_refused_where_making_it_would_be(living: InProcess) -> None:
+    add_group(living)
+    target = {"type": "ManagedImage", "runOutputName": "o", "imageId": IMAGE, "location": "nowhere"}
+    for body in (
+        a_template(f"curl https://example.com/?sig={KEPT}"),
+        {**a_template(), "location": "nowhere"},
+        a_template(distribute=[target]),
+        {**a_template(), "name": "other"},
+        {**a_template(), "id": f"{TEMPLATE}/providers/Vmkiln.Builds/plan"},
+    ):
+        planned, put = living.request("POST", PLAN, body), living.put(TEMPLATE, body)
+        assert (planned.status_code, put.status_code) == (400, 400)
+        assert planned.json()["error"]["code"] == put.json()["error"]["code"]
+        assert planned.json()["error"]["message"] == put.json()["error"]["message"]
+    assert living.request("POST", PLAN, {**a_template(), "name": "web", "id": TEMPLATE}).status_code == 200
+
+
+def test_secrets_that_are_kept_are_not_in_a_plan_of_what_was_read(living: InProcess) -> None:
+    add_group(living)
+    provisioned(living, TEMPLATE, a_template(f"curl -o /tmp/x 'https://acc.blob.example.com/c/x?{SECRET}'"))
+    read = living.get(TEMPLATE).json()
+    sent = {name: read[name] for name in ("location", "tags", "identity")}
+    given = {name: read["properties"][name] for name in ("source", "customize", "distribute")}
+    planned = living.request("POST", PLAN, {**sent, "properties": given})
+    assert planned.status_code == 200, planned.text
+    assert "acc.blob.example.com" in planned.text
+    assert "c2VjcmV0" not in planned.text
 
 
 @pytest.mark.parametrize("token", ["reader", "stranger"])

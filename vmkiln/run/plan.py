@@ -43,7 +43,7 @@ from vmkiln.template.source import OsType, PlatformImageSource
 from vmkiln.template.template_file import ResolvedTemplate
 from vmkiln.template.vm_size import build_vm_size
 from vmkiln.waiting.off_loop import off_loop
-from vmkiln.warm.checkpoint import all_of, scope_of
+from vmkiln.warm.checkpoint import scope_of, told_of
 from vmkiln.windows.steps import Copied, WindowsDeprovision
 
 GUID = "<guid>"
@@ -167,14 +167,16 @@ def _begins(
     vm = f"is booted: {booted}" if booted else "goes on from a saved VM of its source, or is booted where there is none"
     if reason := why_none(settings, template.tags, template_id=template_id) or booted:
         return [f"the build VM {vm}", f"the customizers begin at the first: {reason}"]
-    kept = sorted(
-        (one.about.position, one.about.step) for one in all_of(settings.saved_vms) if one.about.scope == scope
-    )
-    places = ", ".join(f"{position} ({step})" for position, step in kept[:MOST_KEPT]) or "none"
-    return [
+    kept = told_of(settings.saved_vms, scope)
+    behind = [f"{one.position} ({one.step})" for one in kept if not one.is_whole]
+    places = ", ".join(behind[:MOST_KEPT]) or "none"
+    found = [
         f"the build VM {vm}",
         f"the customizers begin behind the last that is kept and unchanged; kept on this machine: {places}",
     ]
+    if any(one.is_whole for one in kept):
+        found.append("the disk of a whole build is kept on this machine: with nothing edited no step runs")
+    return found
 
 
 def _network(

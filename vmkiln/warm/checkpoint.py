@@ -39,6 +39,11 @@ class About:
     made: float
     instance_id: str
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is the disk of a whole build, behind the hidden last step: of no VM, so of no instance."""
+        return not self.instance_id
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -85,6 +90,12 @@ def all_of(folder: Path) -> list[Checkpoint]:
             if saved is not None:
                 kept.append(Checkpoint(place.name, saved, about, saved_vm.bytes_of(place)))
     return sorted(kept, key=lambda one: one.about.made, reverse=True)
+
+
+def told_of(folder: Path, scope: str) -> list[About]:
+    """What is said of the checkpoints of a scope, by their positions; only records are read, and no use is noted."""
+    records = (_about(record.parent) for record in folder.glob(f"*/{saved_vm.RECORD}") if record.parent.name[0] != ".")
+    return sorted((one for one in records if one and one.scope == scope), key=lambda one: (one.position, one.step))
 
 
 def record_of(about: About) -> Mapping[str, object]:

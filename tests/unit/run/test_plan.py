@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from vmkiln.buildable.examination import Verdict
+from vmkiln.host.saved import saved_vm
 from vmkiln.run import plan
 from vmkiln.settings import Settings
 from vmkiln.template.template_file import read_image_template
-from vmkiln.warm.checkpoint import About, Checkpoint
+from vmkiln.warm.checkpoint import About, record_of
 
 SCOPE = plan.scope_of(template_id="", resource_group="rg", name="web")
 
@@ -27,17 +26,31 @@ def begins(tags: dict[str, str], settings: Settings) -> Sequence[str]:
     return sentences
 
 
-def kept(position: int, step: str, scope: str = SCOPE) -> Checkpoint:
-    about = About(scope=scope, position=position, step=step, run_id="r", template="web", made=0.0, instance_id="i")
-    return Checkpoint("key", None, about)  # type: ignore[arg-type]
+def keep(settings: Settings, position: int, step: str, scope: str = SCOPE, *, instance_id: str = "i") -> None:
+    key = saved_vm.key_of({"scope": scope, "position": position})
+    workplace = saved_vm.begun(settings.saved_vms, key)
+    about = About(scope, position, step, run_id="r", template="web", made=0.0, instance_id=instance_id)
+    saved_vm.finished(workplace, b"", "digest", about=record_of(about))
+    saved_vm.named(workplace)
 
 
-def test_kept_customizers_of_this_template_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    there = [kept(2, "nginx"), kept(1, "update"), kept(3, "theirs", "another's")]
-    monkeypatch.setattr(plan, "all_of", lambda _folder: there)
-    [vm, customizers] = begins({}, Settings(home=tmp_path))
+def test_kept_customizers_of_this_template_are_named(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    for position, step in ((2, "nginx"), (1, "deprovision")):
+        keep(settings, position, step)
+    keep(settings, 3, "theirs", "another's")
+    [vm, customizers] = begins({}, settings)
     assert "goes on from a saved VM" in vm
-    assert customizers.endswith("kept on this machine: 1 (update), 2 (nginx)")
+    assert customizers.endswith("kept on this machine: 1 (deprovision), 2 (nginx)"), "a name of the template's own"
+
+
+def test_the_disk_of_a_whole_build_is_no_customizer(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    keep(settings, 1, "update")
+    keep(settings, 2, "deprovision", instance_id="")
+    [_, customizers, disk] = begins({}, settings)
+    assert customizers.endswith("kept on this machine: 1 (update)")
+    assert disk.endswith("with nothing edited no step runs")
 
 
 def test_a_build_that_begins_at_the_first_says_why(tmp_path: Path) -> None:

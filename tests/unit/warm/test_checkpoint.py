@@ -149,3 +149,17 @@ def test_to_list_them_is_no_use_of_them(tmp_path: Path) -> None:
         "age_seconds": 60,
         "size_mib": 1,
     }
+
+
+def test_only_their_records_are_read_to_tell_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, position in (("a", 2), ("b", 1)):
+        kept(tmp_path, name, position=position)
+    kept(tmp_path, "c", scope="template:/s/other")
+    saved_vm.begun(tmp_path, "d")
+
+    def refuse(*_values: object, **_options: object) -> None:
+        raise AssertionError("a use was noted, or a file looked at")
+
+    for module, name in ((os, "utime"), (saved_vm, "found"), (saved_vm, "bytes_of")):
+        monkeypatch.setattr(module, name, refuse)
+    assert [one.position for one in checkpoint.told_of(tmp_path, SCOPE)] == [1, 2]

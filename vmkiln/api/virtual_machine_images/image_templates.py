@@ -3,7 +3,6 @@
 Source: docs/reference/rest-api.md#operations; docs/reference/behaviour.md#updates, #two-phases, #interlocks.
 """
 
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,29 +14,29 @@ from vmkiln.api.protocol.groups import group_of
 from vmkiln.api.protocol.listing import PAGE, page, readable
 from vmkiln.api.protocol.revision import check_etag, etag_of
 from vmkiln.api.protocol.route import Answer, Body, Call, Route
-from vmkiln.api.protocol.tags import check_location, locations_beside_azures
 from vmkiln.api.virtual_machine_images.ownership import owned_by_caller, taken_over
 from vmkiln.api.virtual_machine_images.references import check_references
+from vmkiln.api.virtual_machine_images.sent_template import (
+    check_locations,
+    check_name,
+    sent_back_body,
+    sent_template,
+)
 from vmkiln.api.virtual_machine_images.template_body import derived_principal, template_body
 from vmkiln.azure_names import IMAGE_TEMPLATE, ProvisioningState, same_location
-from vmkiln.buildable.locations import location_mistakes
-from vmkiln.errors import ArmError, Mistake, TemplateInvalid
+from vmkiln.errors import ArmError, TemplateInvalid
 from vmkiln.fleet.image_builder import DELETE, PROVISION
-from vmkiln.provisioning.kept_texts import sent_back
 from vmkiln.provisioning.stored_template import (
     SEALED,
-    Kept,
     body_of,
     given_properties,
     kept_of,
     sealed_apart,
-    shown_body,
 )
 from vmkiln.run_state import RunState
 from vmkiln.secrecy.secret_mask import SecretMask
 from vmkiln.store.rows import OperationRow, ResourceRow, RunRow
-from vmkiln.template.api_version import API_VERSIONS, is_strict
-from vmkiln.template.azure_rules import needs_identity
+from vmkiln.template.api_version import API_VERSIONS
 from vmkiln.template.checked_template import check_image_template
 from vmkiln.template.image_template import ImageTemplate
 from vmkiln.template.template_change import changed_body
@@ -45,19 +44,10 @@ from vmkiln.template.template_change import changed_body
 PROVIDER = "providers/Microsoft.VirtualMachineImages/imageTemplates"
 IN_GROUP = f"/subscriptions/{{subscriptionId}}/resourceGroups/{{resourceGroupName}}/{PROVIDER}"
 ONE = f"{IN_GROUP}/{{imageTemplateName}}"
-NAME = re.compile(r"[A-Za-z0-9\-_.]{1,64}")
-ENVELOPE = {"id", "name", "type", "location", "tags", "identity", "properties", "systemdata"}
 UPDATE = "update"  # the kind of an operation
 STATE_WORDS: Mapping[str, str] = {
     ProvisioningState.SUCCEEDED: "provisioned"
 }  # Azure's own words for provisioning states in its errors
-
-
-def check_name(name: str, what: str) -> None:
-    """Raises: `ArmError` for a name outside Azure's pattern."""
-    if not NAME.fullmatch(name):
-        message = f"The {what} '{name[:80]}' is invalid: allowed are 1 to 64 letters, digits and `-_.`"
-        raise ArmError(400, "InvalidResourceName", message, target="name")
 
 
 def find(call: Call) -> ResourceRow:
@@ -144,47 +134,16 @@ def list_in_group(call: Call) -> Answer:
     return _list(call, rows)
 
 
-def checked(call: Call, body: dict[str, Any]) -> ImageTemplate:
-    """The template in a body. Raises: `ArmError` with every mistake."""
-    mistakes = []
-    if is_strict(call.api_version):
-        mistakes = [Mistake.unknown(name) for name in body if name.lower() not in ENVELOPE]
-    if body.get("identity") is None and needs_identity(call.api_version):
-        mistakes.append(Mistake.missing("identity", 'write {"type": "None"} for no identity'))
-    try:
-        template = check_image_template(body, api_version=call.api_version)
-    except TemplateInvalid as error:
-        mistakes += error.mistakes
-    if mistakes:
-        raise template_error(TemplateInvalid(list(dict.fromkeys(mistakes))), api_version=call.api_version)
-    return template
-
-
-def _check_envelope(call: Call, body: dict[str, Any]) -> None:
-    for member, wanted in (
-        ("name", call.names["imageTemplateName"]),
-        ("type", IMAGE_TEMPLATE),
-        ("id", call.resource_id),
-    ):
-        given = body.get(member)
-        if isinstance(given, str) and given and given.lower().strip("/") != wanted.lower().strip("/"):
-            message = f"the body's `{member}` is '{given[:300]}', but the address names '{wanted}'"
-            raise ArmError(400, "InvalidRequestContent", message, target=member)
-
-
 def put(call: Call) -> Answer:
     """PUT: a new template; of an existing one only tags and identity may differ, all else is a conflict."""
     check_name(call.names["imageTemplateName"], "image template name")
     group = group_of(call)
-    _check_envelope(call, call.body)
     existing = call.service.store.resources.get(call.resource_id)
-    template = checked(call, _with_secrets(call, existing))
-    check_references(call, template)
+    template = sent_template(call, existing)
     check_etag(call, existing)
     if existing is not None:
         return _put_again(call, existing, template)
-    check_location(call, template.location, IMAGE_TEMPLATE)
-    _check_target_locations(call, template, group.id)
+    check_locations(call, template)
     template_id = f"{group.id}/{PROVIDER}/{call.names['imageTemplateName']}"
     properties, sealed = sealed_apart(call.service.store, template_id, given_properties(template), call.secrets)
     row = ResourceRow(
@@ -208,30 +167,6 @@ def put(call: Call) -> Answer:
     call.service.builder.wake()
     headers = {**operations.status_headers(call, operation), "ETag": etag_of(made)}
     return Answer(201, template_body(made, None, principal=lambda key: principal_of(call, key)), headers)
-
-
-def _check_target_locations(call: Call, template: ImageTemplate, group_id: str) -> None:
-    """Images go to locations that somebody has. Raises: `ArmError` 400 with every mistake."""
-    if mistakes := [*location_mistakes(template, lambda: locations_beside_azures(call, group_id))]:
-        raise template_error(TemplateInvalid(mistakes), api_version=call.api_version)
-
-
-def _with_secrets(call: Call, existing: ResourceRow | None) -> dict[str, Any]:
-    """The body of a call, with the secrets that it means in the place of their marks. Raises: `ArmError`."""
-    kept = Kept() if existing is None else kept_of(call.service.store, existing)
-    try:
-        return _sent_back(call, existing, kept)
-    except TemplateInvalid as error:
-        raise template_error(error, api_version=call.api_version) from None
-
-
-def _sent_back(call: Call, existing: ResourceRow | None, kept: Kept) -> dict[str, Any]:
-    """The same. Raises: `TemplateInvalid` for a mark that means no secret that is kept."""
-    shown_now = {} if existing is None else shown_body(existing)
-    body, mistakes = sent_back(call.body, shown_now, kept.texts, "")
-    if mistakes:
-        raise TemplateInvalid(mistakes)
-    return dict(body)
 
 
 def _identity(template: ImageTemplate) -> dict[str, Any] | None:
@@ -297,7 +232,7 @@ def patch(call: Call) -> Answer:
     run = last_run_of(call, row)
     try:
         kept = kept_of(call.service.store, row)
-        change = _sent_back(call, row, kept)
+        change = sent_back_body(call, row, kept)
         body = changed_body(body_of(call.service.store, row), change, api_version=call.api_version)
     except TemplateInvalid as error:
         raise template_error(error, api_version=call.api_version, kind="ImageTemplateUpdateParameters") from None

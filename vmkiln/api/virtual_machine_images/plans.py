@@ -1,17 +1,19 @@
 """What a run of an image template would do, of one that is kept and of one that is only written yet; starts nothing.
 
 It hangs below the template, as its runs do: whoever may read the template may read what a run of it would do, and
-whoever may make one may ask before making it. The plan has the members that `vmkiln plan --json` prints.
+whoever may make one may ask before making it, and is refused what would be refused then. The plan has the members that
+`vmkiln plan --json` prints.
 """
 
 from dataclasses import replace
 
 from vmkiln.api.identity.caller import Permission
 from vmkiln.api.protocol.route import Answer, Body, Call, Route
-from vmkiln.api.virtual_machine_images.image_templates import ONE, check_name, checked, find
-from vmkiln.api.virtual_machine_images.references import check_references
+from vmkiln.api.virtual_machine_images.image_templates import ONE, find
+from vmkiln.api.virtual_machine_images.sent_template import check_locations, check_name, sent_template
 from vmkiln.azure_names import NEWEST_API_VERSION
 from vmkiln.provisioning.planning import plan_of_kept, plan_of_new
+from vmkiln.provisioning.stored_template import Kept, kept_of
 from vmkiln.secrecy.secret_mask import SecretMask
 
 PLAN = f"{ONE}/providers/Vmkiln.Builds/plan"
@@ -23,20 +25,27 @@ def get_plan(call: Call) -> Answer:
 
 
 def plan_new(call: Call) -> Answer:
-    """POST the body of a template that is to be made at this address: what a run of it would do. Nothing is made."""
-    name = call.names["imageTemplateName"]
+    """POST the body of a template that is to be put at this address: what a run of it would do. Nothing is made.
+
+    Its resource group may be missing, for it may be made with it.
+    """
+    name, store = call.names["imageTemplateName"], call.service.store
     check_name(name, "image template name")
-    template = checked(replace(call, api_version=NEWEST_API_VERSION), call.body)
-    check_references(call, template)
+    template_id = call.resource_id.rpartition("/providers/")[0]
+    existing = store.resources.get(template_id)
+    put = replace(call, resource_id=template_id, api_version=NEWEST_API_VERSION)
+    template = sent_template(put, existing)
+    if existing is None:
+        check_locations(put, template)
+    kept = Kept() if existing is None else kept_of(store, existing)
     plan = plan_of_new(
         call.service.settings,
-        call.service.store,
+        store,
         template,
-        call.body,
         name=name,
         resource_group=call.names["resourceGroupName"],
-        template_id=call.resource_id.rpartition("/providers/")[0].lower(),
-        mask=SecretMask.of(call.secrets),
+        template_id=template_id.lower(),
+        mask=SecretMask.of(call.secrets | kept.secrets),
     )
     return Answer(200, plan)
 

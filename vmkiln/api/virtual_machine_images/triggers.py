@@ -12,7 +12,8 @@ from vmkiln.api.protocol import operations
 from vmkiln.api.protocol.arm import template_error
 from vmkiln.api.protocol.revision import check_etag, etag_of
 from vmkiln.api.protocol.route import Answer, Body, Call, Route
-from vmkiln.api.virtual_machine_images.image_templates import ONE, check_name, find
+from vmkiln.api.virtual_machine_images.image_templates import ONE, find
+from vmkiln.api.virtual_machine_images.sent_template import check_name
 from vmkiln.api.virtual_machine_images.template_body import trigger_body
 from vmkiln.azure_names import TRIGGER, ProvisioningState, same_location
 from vmkiln.errors import ArmError, Mistake, TemplateInvalid, VmkilnError

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from vmkiln.azure_names import group_id, subscription_scope
 from vmkiln.errors import ArmError, TemplateInvalid
 from vmkiln.portal.rendering import page
-from vmkiln.portal.templates.deployment_form import MOST_PARAMETERS, Written, deployment_in, given_in
+from vmkiln.portal.templates.deployment_form import MOST_PARAMETERS, OPEN, Written, deployment_in, given_in
 from vmkiln.portal.templates.examples import TITLES, example
 from vmkiln.portal.templates.marked_text import marked, placed
 from vmkiln.portal.templates.plan_view import PLAN, plan_shown
@@ -93,15 +93,11 @@ async def _deployed(visit: Visit, values: Mapping[str, str], written: Written) -
     group = group_id(values["subscription"], values["group"])
     deployment_id = f"{group}/{DEPLOYMENTS}/{values['name']}"
     body = {"properties": {"mode": "Incremental", "template": written.document, "parameters": given}}
-    is_there = await _is_group_there(visit, group)
-    if values.get("action") in {"check", "plan"}:
-        told = [NO_GROUP]
-        if is_there:
-            await visit.api.ask("POST", f"{deployment_id}/validate", body=body)
-            told = [NO_PLAN] if values["action"] == "plan" else []
-        return await _form(visit, values, warnings=told)
-    if not is_there:
+    if not await _is_group_there(visit, group):
         raise ArmError(400, "ResourceGroupNotFound", MISTAKES, details=[{"target": "group", "message": NO_GROUP}])
+    if values.get("action") in {"check", "plan"}:
+        await visit.api.ask("POST", f"{deployment_id}/validate", body=body)
+        return await _form(visit, values, warnings=[NO_PLAN] if values["action"] == "plan" else [])
     await visit.api.ask("PUT", deployment_id, body=body)
     return done(Done.DEPLOY, values["name"], f"{PREFIX}{deployment_id}")
 
@@ -140,6 +136,7 @@ async def _form(
         section="new",
         values={name: value for name, value in values.items() if not name.startswith(UNSEEN)},
         parameters=parameters,
+        carried={} if written else {name: value for name, value in values.items() if name.startswith(OPEN)},
         subscriptions=subscriptions,
         examples=TITLES,
         sources=await _sources(visit, subscriptions),
