@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from starlette.responses import PlainTextResponse
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from vmkiln.errors import InputError, TaskEnded
@@ -39,6 +39,8 @@ FEWEST_CONNECTIONS = 16
 GRACE_SECONDS = 10
 IDLE_GRACE_SECONDS = 0.5
 MOST_REQUESTS = 1000
+# nothing of the request was begun, so that a client may send it again
+BUSY = {"error": {"code": "ServerBusy", "message": f"The service answers {MOST_REQUESTS} requests already; try again."}}
 BACKLOG = 256
 DEFAULT_CONNECTIONS = 500
 _NO_FILES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
@@ -288,8 +290,7 @@ class _Requests:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._count >= MOST_REQUESTS:
-            answer = PlainTextResponse("Service Unavailable", 503, {"Retry-After": "1", "Connection": "close"})
-            await answer(scope, receive, send)
+            await JSONResponse(BUSY, 503, {"Retry-After": "1", "Connection": "close"})(scope, receive, send)
             return
         self._count += 1
         try:

@@ -255,6 +255,13 @@ def test_redirects_are_not_followed() -> None:
     assert hosts == ["here"]
 
 
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No pauses."""
+    monkeypatch.setattr(arm_client, "LEAST_PAUSE_SECONDS", 0.0)
+
+
+@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("end", [200, 204, 409])
 def test_an_answer_that_names_a_location_is_waited_for(end: int) -> None:
     """As DELETE has it; the command said that it waits, and did not."""
@@ -275,6 +282,7 @@ def test_an_answer_that_names_a_location_is_waited_for(end: int) -> None:
     assert states == []
 
 
+@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize(("end", "is_good"), [("Succeeded", True), ("Failed", False), ("Canceled", False)])
 def test_operations_are_waited_for_and_their_failure_is_told(end: str, is_good: bool) -> None:
     states = ["InProgress", end]
@@ -440,7 +448,7 @@ def test_a_service_that_does_not_answer_gives_3(listening: Listening, monkeypatc
     def away(*_args: object, **_options: object) -> None:
         raise httpx.ConnectError("All connection attempts failed")
 
-    monkeypatch.setattr(httpx.AsyncClient, "post", away)
+    monkeypatch.setattr(httpx.AsyncClient, "request", away)
     error = error_of(vmkiln(*SUBSCRIPTIONS))
     assert error.exit_code == 3
     assert "context use --local" in (error.hint or "")

@@ -3,7 +3,7 @@
 A token goes to the context's own address only, over TLS that is always verified; redirects are not followed.
 
 A service that was there and does not answer, or asks for patience, is asked again for a minute: what cannot have been
-done yet, and what changes nothing. One that never answered is told at once. A token that is over is asked for anew.
+begun yet, and what changes nothing. One that never answered is told at once. A token that is over is asked for anew.
 Source: RFC 9110, 9.2.2 (what may be repeated), 15.6.4 and RFC 6585, 4 (Retry-After).
 """
 
@@ -12,7 +12,7 @@ import contextlib
 import json
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -40,13 +40,14 @@ HTTPS_PORT = 443
 CONNECT_SECONDS = 5.0
 PATIENCE_SECONDS = 60.0  # from the beginning of a request that is asked again and again
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 8.0  # between two of its attempts, where nothing else is asked for
-PATIENCE_ASKED_FOR = {httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE}  # nothing was done
-OF_A_PROXY = {httpx.codes.BAD_GATEWAY, httpx.codes.GATEWAY_TIMEOUT}  # nobody knows
+NOTHING_BEGUN = "ServerBusy"  # the code of a 503 that came before anything was done; of others nobody knows
+NOBODY_KNOWS = {httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.BAD_GATEWAY, httpx.codes.GATEWAY_TIMEOUT}
 CHANGES_NOTHING = {"GET", "HEAD"}
+NO_PATIENCE_HELPS = (httpx.InvalidURL, httpx.LocalProtocolError, httpx.UnsupportedProtocol)
 LOOK_SECONDS = 0.2
 SHOWN_LETTERS = 80  # of an answer that is none
 GOING_ON = {"accepted", "running", "inprogress", "creating", "updating", "deleting", "canceling"}
-MOST_PAUSE_SECONDS = 30.0
+LEAST_PAUSE_SECONDS, MOST_PAUSE_SECONDS = 0.5, 30.0  # of those that a service asks for
 
 
 class ServiceAway(VmkilnError):
@@ -106,7 +107,7 @@ class OperatorAccess:
 class ArmClient:
     """Asks one service. `base` is its URL without a slash at its end; `has_host` whether anybody would run a run.
 
-    `log_in` gives another token when the first one is over.
+    `login` has the secret for a token, and for another one when the first is over.
     """
 
     def __init__(
@@ -116,14 +117,15 @@ class ArmClient:
         token: str = "",
         *,
         has_host: Callable[[], bool] = lambda: True,
-        log_in: Callable[[], Awaitable[str]] | None = None,
+        login: Context | None = None,
     ) -> None:
         self.has_host = has_host
         self._web = web
         self._base = base
         self._token = token
-        self._log_in = log_in
-        self._was_there = False
+        self._login = login
+        self._was_there = False  # it answered as a service of ours does
+        self._is_taken = False  # the token was good once
 
     @property
     def is_embedded(self) -> bool:
@@ -141,10 +143,10 @@ class ArmClient:
             raise InputError(f"`{path}` is no path of {self._base}", hint="write it from its first `/`")
         if api_version and "api-version=" not in path:
             path += ("&" if "?" in path else "?") + f"api-version={api_version}"
-        found = await self._patiently(method, self._base + path, body)
-        if found.status_code == httpx.codes.UNAUTHORIZED and self._log_in is not None and self._was_there:
-            self._token = await self._log_in()
-            found = await self._patiently(method, self._base + path, body)
+        found = await self._sent(method, path, body)
+        if found.status_code == httpx.codes.UNAUTHORIZED and self._is_taken and self._login is not None:
+            await self.log_in(self._login)
+            found = await self._sent(method, path, body)
         if found.is_redirect:
             raise VmkilnError(f"{self._base} wants us to go elsewhere, to {found.headers.get('location', '')[:200]}")
         if found.status_code == httpx.codes.UNAUTHORIZED:
@@ -152,30 +154,54 @@ class ArmClient:
             raise InputError("the token is wrong, or over", hint=hint) from refusal(found)
         if found.status_code >= 400:
             raise refusal(found)
-        self._was_there = True
+        self._is_taken = True
         return found
 
-    async def _patiently(self, method: str, url: str, body: Any) -> httpx.Response:
+    async def _sent(self, method: str, path: str, body: Any) -> httpx.Response:
+        url, headers = self._base + path, {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        is_change = method not in CHANGES_NOTHING
+        return await self._patiently(method, url, f"{method} {url}", is_change=is_change, json=body, headers=headers)
+
+    async def log_in(self, login: Context) -> None:
+        """Get a token for a secret. Raises: `InputError` when it is wrong; `ArmError`, `ServiceAway`."""
+        form = {
+            "grant_type": "client_credentials",
+            "client_id": login.app_id,
+            "client_secret": login.secret,
+            "scope": f"{AUDIENCE}/.default",
+        }
+        url, doing = f"{self._base}/common/oauth2/v2.0/token", f"logging in at {self._base}"
+        found = await self._patiently("POST", url, doing, is_change=False, data=form)
+        if found.status_code == httpx.codes.UNAUTHORIZED:
+            raise InputError(
+                "the application id or the secret is wrong",
+                hint="`vmkiln principal secret APP_ID` on the service's machine gives another secret",
+            ) from refusal(found)
+        if found.status_code != 200:
+            raise refusal(found)
+        self._token = str(body_of(found)["access_token"])
+
+    async def _patiently(self, method: str, url: str, doing: str, *, is_change: bool, **content: Any) -> httpx.Response:
         """The answer to a request that is sent again where that is right. Raises: `ServiceAway` when there is none."""
         until, pause, is_told = time.monotonic() + PATIENCE_SECONDS, FIRST_PAUSE_SECONDS, False
-        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
         while True:
             found: httpx.Response | ServiceAway
             wait = pause
             try:
-                found = await self._web.request(method, url, json=body, headers=headers)
+                found = await self._web.request(method, url, **content)
             except (httpx.HTTPError, httpx.InvalidURL) as error:
-                found = _no_answer(f"{method} {url}", error)
+                found = _no_answer(doing, error)
                 found.__cause__ = error
+                may_pass = not isinstance(error, NO_PATIENCE_HELPS) and not _is_distrust(error)
                 is_undone = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
-                may_repeat = self._was_there and not self.is_embedded and (is_undone or method in CHANGES_NOTHING)
+                may_repeat = self._was_there and not self.is_embedded and may_pass and (is_undone or not is_change)
                 why = str(error) or type(error).__name__
             else:
-                is_asked = found.status_code in PATIENCE_ASKED_FOR
-                may_repeat = is_asked or (found.status_code in OF_A_PROXY and method in CHANGES_NOTHING)
+                self._was_there = self._was_there or _is_ours(found)
+                may_repeat = _is_put_off(found) or (found.status_code in NOBODY_KNOWS and not is_change)
                 why = f"it answered {found.status_code}"
                 if "retry-after" in found.headers:
-                    wait = seconds_of(found.headers["retry-after"])
+                    wait = max(pause, seconds_of(found.headers["retry-after"]))
             if not may_repeat or time.monotonic() + wait > until:
                 if isinstance(found, ServiceAway):
                     raise found
@@ -196,7 +222,7 @@ class ArmClient:
             return await self._result(first)
         pause = first
         while True:
-            await asyncio.sleep(seconds_of(pause.headers.get("retry-after", "1")))
+            await asyncio.sleep(_pause_behind(pause))
             pause = await self.request("GET", url)
             state = body_of(pause)
             status = str(state.get("status", ""))
@@ -212,7 +238,7 @@ class ArmClient:
         """What an answer of 202 leads to: its Location is asked until it answers otherwise."""
         found, url = first, first.headers.get("location", "")
         while found.status_code == httpx.codes.ACCEPTED and url:
-            await asyncio.sleep(seconds_of(found.headers.get("retry-after", "1")))
+            await asyncio.sleep(_pause_behind(found))
             found = await self.request("GET", url)
             url = found.headers.get("location", "") or url
         return found
@@ -221,12 +247,34 @@ class ArmClient:
 def _no_answer(doing: str, error: Exception) -> ServiceAway:
     """No answer came; pure."""
     hint = "start it (`vmkiln serve`), or work on this machine (`vmkiln context use --local`)"
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            hint = "`vmkiln login URL --ca-file FILE` trusts the authority that signed its certificate"
-        cause = cause.__cause__ or cause.__context__
+    if _is_distrust(error):
+        hint = "`vmkiln login URL --ca-file FILE` trusts the authority that signed its certificate"
     return ServiceAway(f"{doing}: {error or type(error).__name__}", hint=hint)
+
+
+def _is_distrust(error: BaseException | None) -> bool:
+    """Whether an error comes from a certificate that is not trusted; pure."""
+    while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
+def _is_ours(found: httpx.Response) -> bool:
+    """Whether a service answered, and no proxy before it; pure."""
+    return found.is_success or (found.is_error and refusal(found).code != UnexpectedAnswer.code)
+
+
+def _is_put_off(found: httpx.Response) -> bool:
+    """Whether nothing of what was asked for was begun, and it is to be asked for again; pure."""
+    if found.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+        return refusal(found).code == NOTHING_BEGUN
+    return found.status_code == httpx.codes.TOO_MANY_REQUESTS
+
+
+def _pause_behind(found: httpx.Response) -> float:
+    """How long to wait behind one answer of an operation that goes on; pure."""
+    wait = max(LEAST_PAUSE_SECONDS, seconds_of(found.headers.get("retry-after", "1")))
+    return min(wait, MOST_PAUSE_SECONDS)
 
 
 def seconds_of(retry_after: str) -> float:
@@ -238,7 +286,7 @@ def refusal(answer: httpx.Response) -> ArmError:
     """What an answer of 400 and above says, in the shapes of ARM and of OAuth; pure."""
     try:
         found = answer.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     found = found if isinstance(found, dict) else {}
     inner = found.get("error", found)
@@ -246,7 +294,7 @@ def refusal(answer: httpx.Response) -> ArmError:
         return ArmError(answer.status_code, str(inner["code"]), f"{inner['code']}: {inner.get('message', '')}")
     if isinstance(inner, str):
         return ArmError(answer.status_code, inner, str(found.get("error_description") or inner))
-    return ArmError(answer.status_code, "UnexpectedAnswer", f"the service answered {answer.status_code}")
+    return ArmError(answer.status_code, UnexpectedAnswer.code, f"the service answered {answer.status_code}")
 
 
 def trust(authority: str) -> ssl.SSLContext:
@@ -258,30 +306,6 @@ def trust(authority: str) -> ssl.SSLContext:
         except (ssl.SSLError, ValueError) as error:
             raise InputError("the authority is not a certificate in PEM") from error
     return found
-
-
-async def _token(web: httpx.AsyncClient, context: Context) -> str:
-    if context.token:
-        return context.token
-    form = {
-        "grant_type": "client_credentials",
-        "client_id": context.app_id,
-        "client_secret": context.secret,
-        "scope": f"{AUDIENCE}/.default",
-    }
-    url = f"{context.url}/common/oauth2/v2.0/token"
-    try:
-        found = await web.post(url, data=form)
-    except httpx.HTTPError as error:
-        raise _no_answer(f"logging in at {context.url}", error) from error
-    if found.status_code == httpx.codes.UNAUTHORIZED:
-        raise InputError(
-            "the application id or the secret is wrong",
-            hint="`vmkiln principal secret APP_ID` on the service's machine gives another secret",
-        ) from refusal(found)
-    if found.status_code != 200:
-        raise refusal(found)
-    return str(body_of(found)["access_token"])
 
 
 def of_this_machine(settings: Settings) -> Context:
@@ -302,8 +326,10 @@ async def remote_client(context: Context) -> AsyncIterator[ArmClient]:
     """A client of a context's service, logged in. Raises: `ArmError` when the login is refused."""
     timeout = httpx.Timeout(REQUEST_SECONDS, connect=CONNECT_SECONDS)
     async with httpx.AsyncClient(verify=trust(context.authority), timeout=timeout) as web:
-        log_in = None if context.token else lambda: _token(web, context)
-        yield ArmClient(web, context.url, await _token(web, context), log_in=log_in)
+        client = ArmClient(web, context.url, context.token, login=None if context.token else context)
+        if not context.token:
+            await client.log_in(context)
+        yield client
 
 
 async def _service_here(settings: Settings, stack: contextlib.AsyncExitStack, *, builds: bool) -> Context | None:

@@ -23,6 +23,11 @@ from vmkiln.lifetime import closed_output
 
 # where Debian keeps system programs; an ordinary user's PATH lacks them
 SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
+# what the system says of files, of a disk without room, and of what was to be reached; a file's name says it, too
+OF_STORAGE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENOENT, errno.ENOTDIR, errno.EISDIR,
+              errno.EMFILE, errno.ENFILE, errno.EFBIG, errno.ELOOP, errno.ENAMETOOLONG, errno.ESTALE}  # fmt: skip
+FULL = {errno.ENOSPC, errno.EDQUOT}
+UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN}
 COMPLETION = "_VMKILN_COMPLETE"  # set by the shell's completion function
 
 
@@ -219,9 +224,10 @@ def _run(arguments: Sequence[str] | None) -> None:
     except VmkilnError as error:
         sys.exit(report(error, as_json=as_json))
     except OSError as error:
-        if invocation.is_verbose():
+        told = None if invocation.is_verbose() else _of_the_system(error)
+        if told is None:
             raise
-        sys.exit(report(_of_the_system(error), as_json=as_json))
+        sys.exit(report(told, as_json=as_json))
     except typer.Abort:
         _tell(told_error("Aborted", "not confirmed", exit_code=1), as_json=as_json)
         typer.echo("Aborted!", err=True)
@@ -240,12 +246,27 @@ def _run(arguments: Sequence[str] | None) -> None:
     sys.exit(status or 0)
 
 
-def _of_the_system(error: OSError) -> VmkilnError:
-    """What the system refused and nobody knew the meaning of, in words; pure."""
+def _of_the_system(error: OSError) -> VmkilnError | None:
+    """What the system refused and nobody knew the meaning of, in words; None for what is a fault of ours. Pure."""
     where = "".join(f": {name}" for name in (error.filename, error.filename2) if name is not None)
-    told = StorageFull if error.errno in {errno.ENOSPC, errno.EDQUOT} else StorageFailed
-    hint = "is there room, and may this user read and write there? `vmkiln --verbose ...` tells where it happened"
-    return told(f"{error.strerror or error or type(error).__name__}{where}", hint=hint)
+    text, verbosely = f"{error.strerror or error or type(error).__name__}{where}", "`vmkiln --verbose ...` tells where"
+    has_code = not _is_of_a_library(error)  # theirs are other numbers
+    if has_code and error.errno in FULL:
+        return StorageFull(text, hint=f"make room on that disk, then do it again; {verbosely}")
+    if has_code and (where or error.errno in OF_STORAGE):
+        hint = "is it there?" if error.errno == errno.ENOENT else "may this user read and write there?"
+        return StorageFailed(text, hint=f"{hint} {verbosely}")
+    if not has_code or isinstance(error, ConnectionError | TimeoutError) or error.errno in UNREACHABLE:
+        from vmkiln.cli.arm_client import ServiceAway
+
+        return ServiceAway(text, hint=f"is the network there, and what was to answer? {verbosely}")
+    return None
+
+
+def _is_of_a_library(error: OSError) -> bool:
+    """Whether an error comes from the search of a name's address, or from TLS, which short commands do not import."""
+    kinds = (("socket", "gaierror"), ("socket", "herror"), ("ssl", "SSLError"))
+    return any(isinstance(error, getattr(sys.modules[place], kind)) for place, kind in kinds if place in sys.modules)
 
 
 def _tell(error: dict[str, Any], *, as_json: bool) -> None:

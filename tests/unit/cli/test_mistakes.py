@@ -1,9 +1,12 @@
 """Mistakes that people make on the command line: each is told with what helps, ends with 2, and starts nothing."""
 
 import copy
+import errno
 import io
 import json
 import os
+import socket
+import ssl
 import subprocess
 import sys
 from pathlib import Path
@@ -196,3 +199,59 @@ def test_what_the_system_refuses_is_told_in_words(
     assert "Traceback" not in said.err
     if "--json" in words:
         assert json.loads(said.out)["error"]["code"] == "StorageFailed"
+
+
+def failed_for(error: Exception, monkeypatch: pytest.MonkeyPatch) -> int:
+    """The exit code of a command in which an error comes up that nobody expected there."""
+    from vmkiln.cli.commands import doctor
+
+    def refused() -> None:
+        raise error
+
+    monkeypatch.setattr(doctor, "read_settings", refused)
+    with pytest.raises(SystemExit) as ended:
+        main.main(["doctor"])
+    return int(ended.value.code or 0)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        TimeoutError(),
+        ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"),
+        ssl.SSLError(1, "wrong version number"),  # OpenSSL's 1, and not EPERM
+        socket.gaierror(socket.EAI_NONAME, "Name or service not known"),
+        OSError(errno.ENETUNREACH, "Network is unreachable"),
+    ],
+    ids=repr,
+)
+def test_what_cannot_be_reached_is_not_told_as_a_full_disk(
+    error: OSError, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert failed_for(error, monkeypatch) == 3
+    said = capfd.readouterr().err
+    assert said.startswith(f"error: {error.strerror or 'TimeoutError'}\nhint: is the network there")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "hint"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), 3, "make room"),
+        (OSError(errno.EIO, "Input/output error"), 1, "may this user read and write there?"),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "no-such"), 1, "is it there?"),
+        (OSError(errno.EBUSY, "Device or resource busy", "/x"), 1, "may this user read and write there?"),
+    ],
+    ids=str,
+)
+def test_what_the_system_says_of_files_is_told_with_what_helps(
+    error: OSError, code: int, hint: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert failed_for(error, monkeypatch) == code
+    assert f"hint: {hint}" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("error", [io.UnsupportedOperation("fileno"), OSError(errno.EINVAL, "Invalid argument")])
+def test_a_fault_of_ours_is_not_told_as_one_of_the_system(error: OSError, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(type(error)) as raised:
+        failed_for(error, monkeypatch)
+    assert raised.value is error

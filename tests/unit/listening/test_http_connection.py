@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from vmkiln import listener
+from vmkiln.cli import arm_client
 from vmkiln.listener import Address, bound, serve
 from vmkiln.listening import http_connection
 from vmkiln.listening.connections import Connections
@@ -164,7 +166,10 @@ async def test_requests_beyond_the_limit_are_told_to_come_again(
         first[1].write(HEAD + b"\r\n")
         await asyncio.wait_for(begun.wait(), 30)
         second[1].write(HEAD + b"\r\n")
-        assert (await asyncio.wait_for(second[0].read(), 30)).startswith(b"HTTP/1.1 503")
+        told = await asyncio.wait_for(second[0].read(), 30)
+        assert told.startswith(b"HTTP/1.1 503")
+        # by which a client knows that nothing of it was begun, also of a change, and sends it again
+        assert json.loads(told.partition(b"\r\n\r\n")[2])["error"]["code"] == arm_client.NOTHING_BEGUN
         end.set()
         assert (await asyncio.wait_for(first[0].readuntil(b"hello"), 30)).startswith(b"HTTP/1.1 200")
 

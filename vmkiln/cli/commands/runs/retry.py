@@ -16,7 +16,6 @@ from vmkiln.cli.commands.templates.following import (
     ContextOption,
     Following,
     NoWaitOption,
-    asked,
 )
 from vmkiln.cli.completing import NamedRunArgument
 from vmkiln.cli.invocation import read_settings
@@ -59,7 +58,7 @@ def retry(
             raise InputError(f"run {run.run_id[:8]} was built by a command, and this one builds it again: `--no-wait`")
         _build_again(run, template, parameters or (), as_json=as_json)
         return
-    following = Following(no_wait=no_wait, cancel_on_interrupt=cancel_on_interrupt, as_json=as_json)
+    following = Following(no_wait, cancel_on_interrupt, as_json, f" --context {context}" if context else "")
 
     async def work(client: ArmClient, _: str) -> Any:
         from vmkiln.cli.arm_client import body_of
@@ -73,11 +72,9 @@ def retry(
                 hint="leave `--template` and `--parameters` out; `vmkiln template create` puts an edited template",
             )
         answer = await client.request("POST", f"{path}/retry", api_version=NEWEST_API_VERSION)
-        return await following.end(client, body_of(answer))
+        return await following.end(client, path.partition(f"/{RUNS}/")[0], body_of(answer))
 
-    chosen = f" --context {context}" if context else ""
-    parting = following.parting(f"vmkiln template cancel{chosen}")
-    following.tell(asked(work, subscription=None, context=context, builds=True, parting=parting))
+    following.tell(following.asked(work, subscription=None, context=context))
 
 
 def _built_here(run_id: str) -> RunRow | None:

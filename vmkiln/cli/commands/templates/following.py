@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,12 +14,13 @@ from vmkiln.cli.completing import context_names
 from vmkiln.cli.contexts import contexts_file, read_contexts
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import answer, say
-from vmkiln.errors import InputError
+from vmkiln.errors import ArmError, InputError
 from vmkiln.harmless_text import harmless
 from vmkiln.run_state import LIVE_STATES, RunState, told_failure
 
 if TYPE_CHECKING:
     from vmkiln.cli.arm_client import ArmClient
+    from vmkiln.cli.interrupts import Parting
 
 GROUPS_API_VERSION = "2024-03-01"
 RUNS = "providers/Vmkiln.Builds/runs"
@@ -42,18 +43,20 @@ def asked(
     context: str,
     builds: bool = False,
     parting: str = "stopped waiting; what the service was asked for goes on",
+    told: Parting | None = None,
 ) -> Any:
     """Do something as a client of the context's service, with the id of the subscription; `builds`: run a template.
 
     The subscription is the caller's first when it has no name; with None there is no id.
 
-    `parting` is told at Ctrl-C where the service is another process, for then it goes on; nothing with ''.
+    `parting` is told at Ctrl-C where the service is another process, for then it goes on; nothing with ''. It stands in
+    `told`, where the work may change it as it goes on.
     """
     from vmkiln.cli.arm_client import opened_client
     from vmkiln.cli.interrupts import Parting, run_to_end
 
     chosen = read_contexts(contexts_file(os.environ)).chosen(context)
-    told = Parting()
+    told = told or Parting()
 
     async def all_of_it() -> Any:
         async with opened_client(read_settings(), chosen, builds=builds) as client:
@@ -107,7 +110,8 @@ async def last_run(client: ArmClient, path: str) -> Any:
 async def followed(client: ArmClient, run_id: str, *, print_lines: bool) -> Any:
     """Print a run's log as it is written, until the run has ended; gives the run.
 
-    Raises: `ServiceAway` when the service ended meanwhile, which goes on with the run when it starts again.
+    Raises: `ServiceAway` when the service ended meanwhile, which goes on with the run when it starts again; and when it
+    puts off for longer than a command has patience.
     """
     import asyncio
 
@@ -124,10 +128,18 @@ async def followed(client: ArmClient, run_id: str, *, print_lines: bool) -> Any:
                 return await get(client, run_id)
             if not piece["lines"]:
                 await asyncio.sleep(FOLLOW_SECONDS)
-    except ServiceAway as error:
-        group, name = run_id.split("/")[4], run_id.split("/")[8]
+    except (ServiceAway, ArmError) as error:
+        if error.exit_code != ServiceAway.exit_code:
+            raise
+        name, group = _name_and_group(run_id)
         hint = f"once the service is back, `vmkiln template logs {name} -g {group} --follow` tells how the run went on"
         raise ServiceAway(f"stopped following the run: {error.message}", hint=hint) from error
+
+
+def _name_and_group(resource_id: str) -> tuple[str, str]:
+    """Those of a template, or of a run of one; pure."""
+    parts = resource_id.split("/")
+    return parts[8], parts[4]
 
 
 async def cancelled(client: ArmClient, path: str) -> Any:
@@ -147,13 +159,24 @@ async def ended(client: ArmClient, path: str) -> Any:
     return found
 
 
+def _undecided() -> Parting:
+    from vmkiln.cli.interrupts import Parting
+
+    return Parting()
+
+
 @dataclass(frozen=True)
 class Following:
-    """How a run that a command begins is followed: not at all, to its end, or cancelled at Ctrl-C."""
+    """How a run that a command begins is followed: not at all, to its end, or cancelled at Ctrl-C.
+
+    `options` are those with which another command finds the template; `told` is what Ctrl-C is answered with.
+    """
 
     no_wait: bool
     cancel_on_interrupt: bool
     as_json: bool
+    options: str = ""
+    told: Parting = field(default_factory=_undecided)
 
     def check(self, client: ArmClient) -> None:
         """Raises: `InputError` when nobody would carry out a run, or it would end with this command."""
@@ -165,24 +188,34 @@ class Following:
                 hint="start `vmkiln serve` or `vmkiln worker`; `vmkiln build FILE` builds once without either",
             )
 
-    def parting(self, cancelling: str) -> str:
-        """What Ctrl-C is answered with; `cancelling` is the command that cancels the run. Pure."""
-        if self.cancel_on_interrupt:
-            return "cancelling the run; wait until it has ended"
-        return f"stopped following; the run goes on; `{cancelling}` cancels it"
+    def asked(self, work: Callable[[ArmClient, str], Awaitable[Any]], *, subscription: str | None, context: str) -> Any:
+        """Do the work that begins a run. Until it calls `end` nobody knows whether there is one, and Ctrl-C says so."""
+        parting = f"interrupted; `vmkiln template list{self.options}` shows whether a run began"
+        return asked(work, subscription=subscription, context=context, builds=True, parting=parting, told=self.told)
 
-    async def end(self, client: ArmClient, started: Any) -> Any:
-        """The run as it ended, or as it began when nobody waits."""
+    async def end(self, client: ArmClient, path: str, started: Any = None) -> Any:
+        """The run that the service has begun, as it ended, or as it began when nobody waits.
+
+        `path` is the template's; without `started` its last run is the one. From here on Ctrl-C has a run to cancel.
+        """
         import asyncio
 
-        if self.no_wait:
-            return started
+        if not client.is_embedded:
+            self.told.text = self._parting(path)
         try:
-            return await followed(client, started["id"], print_lines=not self.as_json)
+            started = await last_run(client, path) if started is None else started
+            return started if self.no_wait else await followed(client, started["id"], print_lines=not self.as_json)
         except asyncio.CancelledError:
             if not self.cancel_on_interrupt or client.is_embedded:
                 raise
-            return await cancelled(client, started["id"].partition(f"/{RUNS}/")[0])
+            return await cancelled(client, path)
+
+    def _parting(self, path: str) -> str:
+        if self.cancel_on_interrupt:
+            return "cancelling the run; wait until it has ended"
+        name, group = _name_and_group(path)
+        cancelling = f"vmkiln template cancel {name} -g {group}{self.options}"
+        return f"stopped following; the run goes on; `{cancelling}` cancels it"
 
     def tell(self, found: Any) -> None:
         """Tell of the run. Raises: `VmkilnError` when it failed, or published only a part."""

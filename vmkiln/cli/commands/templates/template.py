@@ -224,19 +224,16 @@ def run(
     Ctrl-C ends the following, and the run goes on at the service; without a service it is cancelled.
     """
     name = named(name, name_option)
-    following = Following(no_wait=no_wait, cancel_on_interrupt=cancel_on_interrupt, as_json=as_json)
+    options = (f" --context {context}" if context else "") + (f" --subscription {subscription}" if subscription else "")
+    following = Following(no_wait, cancel_on_interrupt, as_json, options)
 
     async def work(client: ArmClient, scope: str) -> Any:
         following.check(client)
         path = _id(scope, group, name)
         await client.request("POST", f"{path}/run", api_version=NEWEST_API_VERSION)
-        return await following.end(client, await last_run(client, path))
+        return await following.end(client, path)
 
-    cancelling = f"vmkiln template cancel {name} -g {group}"
-    cancelling += f" --context {context}" if context else ""
-    cancelling += f" --subscription {subscription}" if subscription else ""
-    parting = following.parting(cancelling)
-    following.tell(asked(work, subscription=subscription, context=context, builds=True, parting=parting))
+    following.tell(following.asked(work, subscription=subscription, context=context))
 
 
 @app.command()

@@ -2,14 +2,21 @@
 
 import asyncio
 import json
+import os
+import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 
 from vmkiln.cli import arm_client
 from vmkiln.cli.arm_client import ArmClient, ServiceAway
-from vmkiln.cli.commands.templates import following
+from vmkiln.cli.commands.templates import following, template
+from vmkiln.cli.contexts import Context, Contexts
+from vmkiln.errors import ArmError, VmkilnError
+from vmkiln.lifetime import last_words
+from vmkiln.settings import Settings
 
 RUN = (
     "/subscriptions/s/resourceGroups/images/providers/Microsoft.VirtualMachineImages/imageTemplates/web"
@@ -26,10 +33,13 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def followed(answers: Iterator[object]) -> dict[str, object]:
-    """The run, followed at a service that gives these answers and then is there no more."""
+    """The run, followed at a service that gives these answers (a status: an error) and then is there no more."""
 
     def answered(request: httpx.Request) -> httpx.Response:
         for answer in answers:
+            if isinstance(answer, int):
+                error = {"code": "ServiceUnavailable", "message": "the database cannot be used"}
+                return httpx.Response(answer, json={"error": error})
             return httpx.Response(200, text=json.dumps(answer))
         raise httpx.ConnectError("all connection attempts failed", request=request)
 
@@ -53,3 +63,57 @@ def test_who_follows_a_run_of_a_service_that_is_killed_learns_it(capsys: pytest.
     assert told.value.message.startswith("stopped following the run: GET https://build.example.org/")
     assert "`vmkiln template logs web -g images --follow`" in str(told.value.hint)
     assert told.value.exit_code == 3
+
+
+@pytest.mark.parametrize("status", [429, 503, 504])
+def test_who_follows_a_run_of_a_service_that_puts_off_learns_how_it_went_on(status: int) -> None:
+    with pytest.raises(ServiceAway, match="stopped following the run") as told:
+        followed(iter([FIRST, status]))
+    assert "`vmkiln template logs web -g images --follow`" in str(told.value.hint)
+    assert told.value.exit_code == 3
+
+
+def test_what_a_service_refuses_to_who_follows_is_told_as_it_is() -> None:
+    with pytest.raises(ArmError) as told:
+        followed(iter([FIRST, 403]))
+    assert (told.value.code, told.value.exit_code) == ("ServiceUnavailable", 1)
+
+
+PARTINGS = {
+    (False, "run"): "interrupted; `vmkiln template list --context there --subscription s` shows whether a run began",
+    (True, "run"): "interrupted; `vmkiln template list --context there --subscription s` shows whether a run began",
+    (False, "runs"): "stopped following; the run goes on; "
+    "`vmkiln template cancel web -g images --context there --subscription s` cancels it",
+    (True, "runs"): "cancelling the run; wait until it has ended",
+}
+
+
+@pytest.mark.parametrize(("cancels", "cut"), PARTINGS, ids=str)
+def test_ctrl_c_is_answered_with_what_is_sure(
+    cancels: bool, cut: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """While the service had not answered yet it said that a run goes on, or is cancelled, and there may have been none.
+
+    `cut` is the request at which the user ends it: the one that begins the run, or the first one behind it.
+    """
+    monkeypatch.setattr(last_words, "end_within", lambda *_, **__: None)
+    asked: list[str] = []
+
+    async def service(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path.rpartition("/")[2])
+        if asked[-1] == cut and asked.count(cut) == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+            await asyncio.Event().wait()
+        run = {"id": RUN, "name": "0123abcd", "properties": {"runState": "Canceled", "message": "cancelled"}}
+        return httpx.Response(200, json={"value": [run]})
+
+    web = httpx.AsyncClient
+    monkeypatch.setattr(httpx, "AsyncClient", lambda **_: web(transport=httpx.MockTransport(service)))
+    monkeypatch.setattr(following, "read_settings", lambda: Settings(tmp_path))
+    there = Context("https://build.example.org", token="t")
+    monkeypatch.setattr(following, "read_contexts", lambda _: Contexts("there", {"there": there}))
+    with pytest.raises((KeyboardInterrupt, VmkilnError)) as ended:
+        template.run("images", "web", cancel_on_interrupt=cancels, subscription="s", context="there")
+    assert PARTINGS[cancels, cut] in capsys.readouterr().err
+    is_cancelled = cancels and cut == "runs"
+    assert ("cancel" in asked, isinstance(ended.value, VmkilnError)) == (is_cancelled, is_cancelled)
