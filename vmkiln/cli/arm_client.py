@@ -249,7 +249,7 @@ def _no_answer(doing: str, error: Exception) -> ServiceAway:
     hint = "start it (`vmkiln serve`), or work on this machine (`vmkiln context use --local`)"
     if _is_distrust(error):
         hint = "`vmkiln login URL --ca-file FILE` trusts the authority that signed its certificate"
-    return ServiceAway(f"{doing}: {error or type(error).__name__}", hint=hint)
+    return ServiceAway(f"{doing}: {str(error) or type(error).__name__}", hint=hint)
 
 
 def _is_distrust(error: BaseException | None) -> bool:

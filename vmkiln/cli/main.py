@@ -249,7 +249,8 @@ def _run(arguments: Sequence[str] | None) -> None:
 def _of_the_system(error: OSError) -> VmkilnError | None:
     """What the system refused and nobody knew the meaning of, in words; None for what is a fault of ours. Pure."""
     where = "".join(f": {name}" for name in (error.filename, error.filename2) if name is not None)
-    text, verbosely = f"{error.strerror or error or type(error).__name__}{where}", "`vmkiln --verbose ...` tells where"
+    text = f"{error.strerror or str(error) or type(error).__name__}{where}"
+    verbosely = "`vmkiln --verbose ...` tells where"
     has_code = not _is_of_a_library(error)  # theirs are other numbers
     if has_code and error.errno in FULL:
         return StorageFull(text, hint=f"make room on that disk, then do it again; {verbosely}")

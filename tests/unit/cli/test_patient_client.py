@@ -243,3 +243,8 @@ def test_whom_a_service_logged_in_asks_it_again() -> None:
 def test_a_token_that_was_never_taken_is_told() -> None:
     with pytest.raises(InputError, match="the token is wrong, or over"):
         asked("GET", [answered(401)], was_there=False)
+
+
+def test_an_error_without_words_is_told_by_its_name() -> None:
+    with pytest.raises(ServiceAway, match="GET https://here:1/x: ReadTimeout"):
+        asked("GET", [httpx.ReadTimeout("")], was_there=False)
