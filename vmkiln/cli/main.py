@@ -26,7 +26,6 @@ SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 # what the system says of files, of a disk without room, and of what was to be reached; a file's name says it, too
 OF_STORAGE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENOENT, errno.ENOTDIR, errno.EISDIR,
               errno.EMFILE, errno.ENFILE, errno.EFBIG, errno.ELOOP, errno.ENAMETOOLONG, errno.ESTALE}  # fmt: skip
-FULL = {errno.ENOSPC, errno.EDQUOT}
 UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN}
 COMPLETION = "_VMKILN_COMPLETE"  # set by the shell's completion function
 
@@ -249,6 +248,8 @@ def _run(arguments: Sequence[str] | None) -> None:
 def _of_the_system(error: OSError) -> VmkilnError | None:
     """What the system refused and nobody knew the meaning of, in words; None for what is a fault of ours. Pure."""
     where = "".join(f": {name}" for name in (error.filename, error.filename2) if name is not None)
+    from vmkiln.files.durable_file import FULL
+
     text = f"{error.strerror or str(error) or type(error).__name__}{where}"
     verbosely = "`vmkiln --verbose ...` tells where"
     has_code = not _is_of_a_library(error)  # theirs are other numbers

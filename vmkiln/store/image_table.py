@@ -20,7 +20,7 @@ from vmkiln.errors import ImageConflict, OtherImageKind, RunTakenOver, VmkilnErr
 from vmkiln.store.engine import Connections
 from vmkiln.store.row_reading import definition_row, image_row
 from vmkiln.store.rows import ImageDefinitionRow, ImageRow, RunOutputRow, attempt_of
-from vmkiln.store.run_table import MOST_IDS
+from vmkiln.store.run_table import rows_of_runs
 from vmkiln.store.tables import gone_images, image_definitions, image_documents, images, resources, run_outputs, runs
 
 NONE: Mapping[str, str] = {}  # an image without documents
@@ -199,10 +199,9 @@ class ImageTable:
     def outputs_of_all(self, run_ids: Sequence[str]) -> dict[str, list[RunOutputRow]]:
         """The outputs of each of these runs, by name; few statements, however many runs."""
         found: dict[str, list[RunOutputRow]] = {run_id: [] for run_id in run_ids}
-        for first in range(0, len(run_ids), MOST_IDS):
-            for row in self._connections.rows(OUTPUTS, {"run_ids": list(run_ids[first : first + MOST_IDS])}):
-                read = {"state": ProvisioningState(row["state"]), "artifact_uri": self._uri(row["artifact_uri"])}
-                found[row["run_id"]].append(RunOutputRow(**{**row, **read}))
+        for row in rows_of_runs(self._connections, OUTPUTS, run_ids):
+            read = {"state": ProvisioningState(row["state"]), "artifact_uri": self._uri(row["artifact_uri"])}
+            found[row["run_id"]].append(RunOutputRow(**{**row, **read}))
         return found
 
     def _check_attempt(self, connection: Connection, run_id: str, attempt: int | None) -> None:

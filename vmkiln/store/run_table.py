@@ -3,7 +3,7 @@
 The state of a run moves only from an expected state to another, so two processes cannot both end it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, Unpack
 
@@ -54,6 +54,12 @@ PHASE_BEGUN = phases.insert().values(
     run_id=_run, number=_count, name=sa.bindparam("phase"), started=sa.bindparam("now")
 )
 RUN_IN_PHASE = runs.update().where(runs.c.run_id == _run).values(sub_state=sa.bindparam("phase"))
+
+
+def rows_of_runs(connections: Connections, query: sa.Select[Any], run_ids: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The rows of a query that asks for these runs (`run_ids`); few statements, however many runs."""
+    for first in range(0, len(run_ids), MOST_IDS):
+        yield from connections.rows(query, {"run_ids": list(run_ids[first : first + MOST_IDS])})
 
 
 class RunTable:
@@ -128,12 +134,8 @@ class RunTable:
 
     def by_id(self, run_ids: Sequence[str], *, has_template: bool = True) -> dict[str, RunRow]:
         """The runs with exactly these ids, or all of them but their templates; few statements, however many ids."""
-        found: dict[str, RunRow] = {}
-        query = RUNS_BY_ID if has_template else HEADS_BY_ID
-        for first in range(0, len(run_ids), MOST_IDS):
-            rows = self._connections.rows(query, {"run_ids": list(run_ids[first : first + MOST_IDS])})
-            found |= {row["run_id"]: run_row({"template": {}, **row}) for row in rows}
-        return found
+        rows = rows_of_runs(self._connections, RUNS_BY_ID if has_template else HEADS_BY_ID, run_ids)
+        return {row["run_id"]: run_row({"template": {}, **row}) for row in rows}
 
     def given(self, run_id: str, *, incarnation: str, attempt: int) -> RunRow | None:
         """A run without its template, as long as a host has it for this attempt and it has not ended."""
@@ -238,10 +240,9 @@ class RunTable:
     def phases_of_all(self, run_ids: Sequence[str]) -> dict[str, list[PhaseRow]]:
         """The phases of each of these runs, in order; few statements, however many runs."""
         found: dict[str, list[PhaseRow]] = {run_id: [] for run_id in run_ids}
-        for first in range(0, len(run_ids), MOST_IDS):
-            for row in self._connections.rows(PHASES, {"run_ids": list(run_ids[first : first + MOST_IDS])}):
-                phase = PhaseRow(row["name"], aware(row["started"]), maybe_aware(row["ended"]))
-                found[row["run_id"]].append(phase)
+        for row in rows_of_runs(self._connections, PHASES, run_ids):
+            phase = PhaseRow(row["name"], aware(row["started"]), maybe_aware(row["ended"]))
+            found[row["run_id"]].append(phase)
         return found
 
     def list(

@@ -7,6 +7,7 @@ file's size and the place of each block.
 import hashlib
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 from vmkiln.files.sparse_file import data_ranges
 
@@ -24,6 +25,12 @@ def copied(source: int, target: int) -> str:
 def digest_of(source: int) -> str:
     """The digest (SHA-256, as hexadecimal digits) of an open file. Raises: `OSError`."""
     return _digest_of(source, os.fstat(source).st_size, None)
+
+
+def digest_of_file(file: Path) -> str:
+    """The digest of a file by its name. Raises: `OSError`."""
+    with file.open("rb") as source:
+        return digest_of(source.fileno())
 
 
 def _digest_of(source: int, size: int, target: int | None) -> str:

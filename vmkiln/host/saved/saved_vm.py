@@ -138,8 +138,7 @@ def finished(
 def _disk_digest(disk: Path) -> str:
     """'' where there is none."""
     try:
-        with disk.open("rb") as file:
-            return memory_file.digest_of(file.fileno())
+        return memory_file.digest_of_file(disk)
     except FileNotFoundError:
         return ""
 
@@ -189,10 +188,8 @@ def is_whole(saved: SavedVm) -> bool:
         if hashlib.sha256(saved.devices.read_bytes()).hexdigest() != saved.devices_digest:
             return False
         for path, digest in ((saved.memory, saved.memory_digest), (saved.disk, saved.disk_digest)):
-            if path is not None:
-                with path.open("rb") as file:
-                    if memory_file.digest_of(file.fileno()) != digest:
-                        return False
+            if path is not None and memory_file.digest_of_file(path) != digest:
+                return False
     except OSError:
         return False
     return True

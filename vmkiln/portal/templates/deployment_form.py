@@ -16,6 +16,7 @@ from vmkiln.arm_template.parameters.declared_type import KINDS, LONGEST_KIND, pl
 from vmkiln.arm_template.values import member
 from vmkiln.errors import TemplateInvalid
 from vmkiln.portal.templates.source_choice import Choice
+from vmkiln.portal.templates.template_face import shortened
 from vmkiln.portal.visit import UNSEEN
 
 OPEN = "parameter."  # how the names of fields begin
@@ -184,4 +185,4 @@ def _as_written(kind: str, value: Any) -> str:
 
 def _shown(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= MOST_SHOWN_LETTERS else f"{text[: MOST_SHOWN_LETTERS - 1]}\N{HORIZONTAL ELLIPSIS}"
+    return shortened(text, most=MOST_SHOWN_LETTERS)

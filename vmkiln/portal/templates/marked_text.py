@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vmkiln.arm_template.json_places import places_in
+from vmkiln.portal.templates.template_face import shortened
 
 MOST_LETTERS = 200  # of a line that is shown
 AROUND = 1  # lines before and behind a marked one
@@ -47,11 +48,11 @@ def marked(text: str, details: Sequence[Mapping[str, Any]]) -> list[Line]:
     near = {number + step for number in wrong for step in range(-AROUND, AROUND + 1)}
     shown = sorted(number for number in near if 1 <= number <= len(lines))
     return [
-        Line(number, _shortened(lines[number - 1]), number in wrong, index > 0 and shown[index - 1] != number - 1)
+        Line(
+            number,
+            shortened(lines[number - 1].rstrip("\r"), most=MOST_LETTERS),
+            number in wrong,
+            index > 0 and shown[index - 1] != number - 1,
+        )
         for index, number in enumerate(shown)
     ]
-
-
-def _shortened(line: str) -> str:
-    line = line.rstrip("\r")
-    return line if len(line) <= MOST_LETTERS else f"{line[: MOST_LETTERS - 1]}\N{HORIZONTAL ELLIPSIS}"

@@ -93,7 +93,7 @@ async def _deployed(visit: Visit, values: Mapping[str, str], written: Written) -
     group = group_id(values["subscription"], values["group"])
     deployment_id = f"{group}/{DEPLOYMENTS}/{values['name']}"
     body = {"properties": {"mode": "Incremental", "template": written.document, "parameters": given}}
-    if not await _is_group_there(visit, group):
+    if not await _is_there(visit, group):
         raise ArmError(400, "ResourceGroupNotFound", MISTAKES, details=[{"target": "group", "message": NO_GROUP}])
     if values.get("action") in {"check", "plan"}:
         await visit.api.ask("POST", f"{deployment_id}/validate", body=body)
@@ -166,7 +166,7 @@ async def _checked(visit: Visit, values: Mapping[str, str]) -> list[str]:
         message = f"The template has more than {MOST_CHECKED_LETTERS // 1024} KiB, too much to be checked here."
         raise ArmError(413, "RequestEntityTooLarge", message, target="body", hint="`vmkiln validate FILE` checks it")
     details, warnings = await run_in_threadpool(check, values)
-    if not any(detail["target"] in FIELDS for detail in details) and await _is_there(visit, values):
+    if not any(detail["target"] in FIELDS for detail in details) and await _is_there(visit, _template_id(values)):
         message = "there is an image template of this name already: delete it first, or take another name"
         details.append({"code": "Conflict", "target": "name", "message": message})
     if details:
@@ -186,10 +186,10 @@ def _template_id(values: Mapping[str, str]) -> str:
     return f"{group_id(values['subscription'], values['group'])}/{TYPE}/{values['name']}"
 
 
-async def _is_there(visit: Visit, values: Mapping[str, str]) -> bool:
-    """Whether there is a template of the form's name. Raises: `ArmError` when the visitor may not look."""
+async def _is_there(visit: Visit, resource_id: str) -> bool:
+    """Whether there is such a template or resource group. Raises: `ArmError` when the visitor may not look."""
     try:
-        await visit.api.ask("GET", _template_id(values))
+        await visit.api.ask("GET", resource_id)
     except ArmError as error:
         if error.status != 404:
             raise
@@ -211,16 +211,5 @@ async def _created(visit: Visit, values: Mapping[str, str]) -> str:
 
 
 async def _ensure_group(visit: Visit, group: str, location: str) -> None:
-    if not await _is_group_there(visit, group):
+    if not await _is_there(visit, group):
         await visit.api.ask("PUT", group, body={"location": location})
-
-
-async def _is_group_there(visit: Visit, group: str) -> bool:
-    """Whether there is a resource group. Raises: `ArmError` when the visitor may not look."""
-    try:
-        await visit.api.ask("GET", group)
-    except ArmError as error:
-        if error.status != 404:
-            raise
-        return False
-    return True

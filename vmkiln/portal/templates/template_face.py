@@ -99,7 +99,7 @@ def copied(template: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _step(step: Mapping[str, Any]) -> Part:
-    return Part(str(step.get("name") or ""), str(step.get("type", "")), _shortened(_does(step)))
+    return Part(str(step.get("name") or ""), str(step.get("type", "")), shortened(_does(step)))
 
 
 def _does(step: Mapping[str, Any]) -> str:
@@ -130,5 +130,6 @@ def _end(resource_id: str) -> str:
     return str(resource_id).rpartition("/")[2]
 
 
-def _shortened(text: str) -> str:
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}\N{HORIZONTAL ELLIPSIS}"
+def shortened(text: str, *, most: int = LONGEST) -> str:
+    """A text of at most so many letters, which says where it was cut; pure."""
+    return text if len(text) <= most else f"{text[: most - 1]}\N{HORIZONTAL ELLIPSIS}"

@@ -10,7 +10,6 @@ the deletion of the run's folder. *Safe to repeat:* yes.
 
 import contextlib
 import functools
-import os
 import shutil
 import time
 from pathlib import Path
@@ -94,7 +93,7 @@ async def keep(staged: Staged, build: KeptBuild, disk: Path) -> None:
     with reported("keeping the customized disk"):
         await off_loop(sync, disk)
     try:
-        digest = await until_cancelled(_digest_of, disk)
+        digest = await until_cancelled(memory_file.digest_of_file, disk)
         await off_loop(_kept, staged, build, position, disk, digest)
     except (VmkilnError, OSError) as error:
         text = error.message if isinstance(error, VmkilnError) else str(error)
@@ -107,7 +106,7 @@ def forget(staged: Staged) -> None:
     taken_key = "" if fact is None else fact["key"]
     for one in checkpoint.all_of(staged.host.settings.saved_vms):
         is_ours = one.about.run_id == staged.request.run_id or one.key == taken_key
-        if is_ours and one.about.step == DEPROVISION_NAME:
+        if is_ours and one.about.is_whole:
             saved_vm.discard(one.saved)
 
 
@@ -127,17 +126,9 @@ def _kept(staged: Staged, build: KeptBuild, position: Position, disk: Path, dige
         saved_vm.finished(
             workplace,
             b"",
-            _digest_of(workplace / saved_vm.MEMORY),
+            memory_file.digest_of_file(workplace / saved_vm.MEMORY),
             source=staged.source.digest,
             disk_digest=digest,
             about=checkpoint.record_of(about),
         )
         keeping.named(settings, workplace, position.key)
-
-
-def _digest_of(file: Path) -> str:
-    descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return memory_file.digest_of(descriptor)
-    finally:
-        os.close(descriptor)
