@@ -19,7 +19,7 @@ from vmkiln.cli import invocation
 from vmkiln.cli.lazy_group import LazyGroup, Listed
 from vmkiln.cli.output import answer, error_data, told_error
 from vmkiln.errors import RunCanceled, StorageFailed, StorageFull, VmkilnError
-from vmkiln.lifetime import closed_output
+from vmkiln.lifetime import closed_output, end_signals
 
 # where Debian keeps system programs; an ordinary user's PATH lacks them
 SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
@@ -40,12 +40,12 @@ class Commands(LazyGroup):
             "Build an image from a template, isolated, and publish it; exit code 4 when only a part was published.",
         ),
         "plan": Listed(
-            "build",
+            "templates.planning",
             "plan",
             "Show what a build would do: template, staging resources, network, Packer template. Starts nothing.",
         ),
         "validate": Listed(
-            "build",
+            "templates.checking",
             "validate",
             "Check a template: every mistake, and whatever keeps it from being built here. Starts nothing.",
         ),
@@ -199,7 +199,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     closed_output.watch()
     try:
-        _run(arguments)
+        with end_signals.as_interrupts():
+            _run(arguments)
+    except KeyboardInterrupt:
+        sys.exit(RunCanceled.exit_code)
     except SystemExit:
         if why := closed_output.problem():
             typer.echo(f"error: standard output takes nothing more: {why}", err=True)

@@ -56,6 +56,22 @@ def told_error(
     return {"error": inner}
 
 
+def told_done(text: str, data: Mapping[str, Any], *, as_json: bool) -> None:
+    """What was done: in words on standard error, or for programs on standard output."""
+    if as_json:
+        answer(data)
+    else:
+        say(text)
+
+
+def told_value(value: str, data: Mapping[str, Any], *, as_json: bool) -> None:
+    """The one value that a command gives: alone, or for programs with its name."""
+    if as_json:
+        answer(data)
+    else:
+        typer.echo(value)
+
+
 def told_deleted(name: str, *, as_json: bool) -> None:
     """That something is deleted."""
     if as_json:

@@ -1,7 +1,9 @@
 """What a build would do, without doing any of it."""
 
 import json
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from ipaddress import IPv4Interface
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,8 @@ from vmkiln.platform_images.image_reference import reference_of
 from vmkiln.platform_images.platform_image import plan_platform_image
 from vmkiln.run import customizing, validating
 from vmkiln.run.checkpoints.kept_builds import why_none
+from vmkiln.run.checkpoints.repeating import NO_CACHE
+from vmkiln.run.run_context import RunRequest
 from vmkiln.run.starts.build_vm_start import why_booted
 from vmkiln.run.steps import CUSTOMIZE, VALIDATIONS, packer_steps, windows_steps
 from vmkiln.run.vm_shape import wanted_memory_mib
@@ -50,6 +54,19 @@ GUID = "<guid>"
 MOST_KEPT = 20  # places that are told
 
 
+@dataclass(frozen=True)
+class Wishes:
+    """What a build is asked for beside its template, as `RunRequest` has it; `resumed_run` is the run gone on with."""
+
+    uses_checkpoints: bool = True
+    most_checkpoint_age_seconds: float = RunRequest.most_checkpoint_age_seconds
+    held_seconds: int = 0
+    resumed_run: str = ""
+
+
+AS_USUAL = Wishes()
+
+
 async def plan_of(
     resolved: ResolvedTemplate,
     *,
@@ -59,6 +76,7 @@ async def plan_of(
     allowances: Sequence[Allowance],
     egress: EgressPolicy = OPEN_EGRESS,
     virtual_networks: Mapping[str, UserVirtualNetwork] | None = None,
+    wishes: Wishes = AS_USUAL,
 ) -> dict[str, Any]:
     """The plan of a build on this machine as plain data; `verdict` is what `buildable.examine` found."""
     return await off_loop(
@@ -71,6 +89,7 @@ async def plan_of(
         addresses=await host_watch.host_addresses(),
         egress=egress,
         virtual_networks=virtual_networks,
+        wishes=wishes,
     )
 
 
@@ -85,6 +104,7 @@ def plan_with(
     egress: EgressPolicy = OPEN_EGRESS,
     virtual_networks: Mapping[str, UserVirtualNetwork] | None = None,
     template_id: str = "",
+    wishes: Wishes = AS_USUAL,
 ) -> dict[str, Any]:
     """The plan as plain data; `addresses` are those that the machine has, `egress` what the build may reach.
 
@@ -105,8 +125,11 @@ def plan_with(
         "cannot_be_built_because": problems,
         "source": source,
         "build_vm": _build_vm(template, generation, str(source.get("architecture", Architecture.X64))),
-        "limits": {"longest_run_minutes": template.build_timeout_seconds // 60},
-        "begins": _begins(template, settings, net, scope=scope, template_id=template_id),
+        "limits": {
+            "longest_run_minutes": template.build_timeout_seconds // 60,
+            **({"held_minutes_when_it_fails": wishes.held_seconds // 60} if wishes.held_seconds else {}),
+        },
+        "begins": _begins(template, settings, net, wishes, scope=scope, template_id=template_id),
         "staging_resource_group": {
             "name": name,
             "tags": group_tags(
@@ -154,9 +177,17 @@ def _build_vm(template: ImageTemplate, generation: int, architecture: str) -> di
 
 
 def _begins(
-    template: ImageTemplate, settings: Settings, net: VirtualNetwork | None, *, scope: str, template_id: str
+    template: ImageTemplate,
+    settings: Settings,
+    net: VirtualNetwork | None,
+    wishes: Wishes,
+    *,
+    scope: str,
+    template_id: str,
 ) -> list[str]:
     """What the build VM and the customizers could go on from on this machine, as sentences."""
+    if wishes.resumed_run:
+        return [f"the build goes on from the customized disk of run {wishes.resumed_run}: no customizer runs"]
     booted = why_booted(
         settings,
         template,
@@ -167,7 +198,10 @@ def _begins(
     vm = f"is booted: {booted}" if booted else "goes on from a saved VM of its source, or is booted where there is none"
     if reason := why_none(settings, template.tags, template_id=template_id) or booted:
         return [f"the build VM {vm}", f"the customizers begin at the first: {reason}"]
-    kept = told_of(settings.saved_vms, scope)
+    if not wishes.uses_checkpoints:
+        return [f"the build VM {vm}", f"the customizers begin at the first: {NO_CACHE}"]
+    oldest = time.time() - wishes.most_checkpoint_age_seconds
+    kept = [one for one in told_of(settings.saved_vms, scope) if one.made >= oldest]
     behind = [f"{one.position} ({one.step})" for one in kept if not one.is_whole]
     places = ", ".join(behind[:MOST_KEPT]) or "none"
     found = [

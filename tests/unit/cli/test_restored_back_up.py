@@ -48,6 +48,14 @@ def names(*words: str) -> list[str]:
     return sorted(row["artifact_id"] for row in told(*words))
 
 
+def of_one(command: str, *arguments: str) -> Any:
+    done = vmkiln(*command.split(), *arguments, "--json")
+    assert done.exit_code == 0, (done.output, done.exception)
+    found = json.loads(done.stdout)
+    check_answer(command, found)
+    return found
+
+
 def save_database(settings: Settings, kept: Path) -> None:
     with sqlite3.connect(settings.database) as from_, sqlite3.connect(kept) as to:
         from_.backup(to)
@@ -95,7 +103,7 @@ def test_what_is_newer_than_the_database_is_kept_listed_and_adopted(restored: Se
     assert names("image", "list") == []
     assert names("image", "quarantine") == sorted([WEB, VERSION]) == sorted(quarantined_names(""))
     assert "Web" in vmkiln("image", "quarantine").stdout
-    assert vmkiln("image", "adopt", "Web/versions/1.0.0").exit_code == 0
+    assert of_one("image adopt", "Web/versions/1.0.0") == {"adopted": [VERSION]}
     assert (names("image", "list"), names("image", "quarantine")) == ([VERSION], [WEB])
     assert (quarantined_names(""), quarantined_names("x")) == ([WEB], [])
     assert vmkiln("image", "adopt", "--all").exit_code == 0
@@ -107,7 +115,7 @@ def test_what_is_newer_than_the_database_is_kept_listed_and_adopted(restored: Se
 
 
 def test_what_is_purged_is_gone_and_the_rest_stays(restored: Settings) -> None:
-    assert vmkiln("image", "purge", "images/web", "--yes").exit_code == 0
+    assert of_one("image purge", "images/web", "--yes") == {"deleted": [WEB]}
     assert (names("image", "list"), names("image", "quarantine")) == ([], [VERSION])
     assert quarantined_names("") == [VERSION]
     assert len(list(restored.image_store.iterdir())) == 1

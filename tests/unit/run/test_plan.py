@@ -1,6 +1,7 @@
 """A plan names what a build could begin from."""
 
 import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ def begins(tags: dict[str, str], settings: Settings) -> Sequence[str]:
 def keep(settings: Settings, position: int, step: str, scope: str = SCOPE, *, instance_id: str = "i") -> None:
     key = saved_vm.key_of({"scope": scope, "position": position})
     workplace = saved_vm.begun(settings.saved_vms, key)
-    about = About(scope, position, step, run_id="r", template="web", made=0.0, instance_id=instance_id)
+    about = About(scope, position, step, run_id="r", template="web", made=time.time(), instance_id=instance_id)
     saved_vm.finished(workplace, b"", "digest", about=record_of(about))
     saved_vm.named(workplace)
 

@@ -1,8 +1,7 @@
-"""`vmkiln build`, `vmkiln validate` and `vmkiln plan`."""
+"""`vmkiln build`."""
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,10 +11,10 @@ import typer
 
 from vmkiln.audit.act_names import RUN, template_id
 from vmkiln.cli.audited import audited
-from vmkiln.cli.commands.build_options import BuildOptions, OnError, as_fact
+from vmkiln.cli.commands.build_options import BuildOptions, OnError, given_of, request_of
 from vmkiln.cli.invocation import is_verbose, read_settings
 from vmkiln.cli.manual.examples import examples
-from vmkiln.cli.output import answer
+from vmkiln.cli.output import say
 from vmkiln.cli.progress_options import CiMarks, MarksOption, Progress, ProgressOption, SummaryOption
 from vmkiln.cli.template_options import (
     NO_SUBSCRIPTION,
@@ -34,14 +33,9 @@ from vmkiln.cli.template_options import (
     TemplateArgument,
     TemplateNameOption,
     VirtualNetworksOption,
-    egress_of,
-    read_allowances,
-    read_egress,
-    read_given,
 )
 from vmkiln.cli.view.waterfall import waterfall
-from vmkiln.errors import InputError, Mistake, TemplateInvalid
-from vmkiln.run_state import RunState, new_run_id, told_failure
+from vmkiln.run_state import RunState, told_failure
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,12 +67,16 @@ HoldOption = Annotated[
     int | None,
     typer.Option("--hold-for", metavar="MINUTES", help="How long; 60 when left out.", min=1, max=LONGEST_HOLD_MINUTES),
 ]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Start nothing: print the plan of this build, and refuse what it would.")
+]
 
 
 @examples(
     "vmkiln build template.json",
     "vmkiln build main.bicep --parameters main.bicepparam --summary-file summary.md",
     "vmkiln build template.json --on-error hold --hold-for 30",
+    "vmkiln build template.json --dry-run",
 )
 def build(
     template: TemplateArgument,
@@ -101,6 +99,7 @@ def build(
     progress: ProgressOption = Progress.AUTO,
     ci_marks: MarksOption = CiMarks.NONE,
     summary_file: SummaryOption = None,
+    dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Build an image from a template, isolated, and publish it; exit code 4 when only a part was published."""
@@ -123,6 +122,13 @@ def build(
         hold_for=hold_for,
     )
     as_json = as_json or progress is Progress.JSON
+    if dry_run:
+        from vmkiln.cli.commands.templates.planning import planned
+
+        if summary_file is not None:
+            say(f"{summary_file} is not written: it tells of a run, and a dry run starts none")
+        planned(options, as_json=as_json, resume=resume, is_dry_run=True)
+        return
     built(options, progress, ci_marks, as_json=as_json, resume=resume, summary_file=summary_file)
 
 
@@ -162,43 +168,10 @@ def built(
 def _requested(options: BuildOptions) -> tuple[RunRequest, Sequence[str]]:
     """What a run is asked for, and what is to be told before it begins. Raises: `InputError`, `NotBuildable`."""
     from vmkiln.buildable.examination import check_examined
-    from vmkiln.run.run_context import RunRequest
 
-    given = read_given(
-        options.template,
-        options.parameters,
-        resource_group=options.resource_group,
-        subscription=options.subscription,
-        location=options.location,
-        template_name=options.template_name,
-        references=options.references,
-        allow_local_files=options.allow_local_files,
-        virtual_networks=options.virtual_networks,
-    )
-    resolved = given.resolved
-    allowances = read_allowances(options.allow_egress)
-    asked = read_egress(options.egress)
-    check_examined(resolved.image_template, given.surroundings)  # its warnings come with the run
-    egress_of(given, asked, allowances)
-    request = RunRequest(
-        run_id=new_run_id(),
-        template_name=resolved.name,
-        resource_group=options.resource_group,
-        template=resolved.image_template,
-        resolved=resolved.resolved,
-        local_files=given.local_files,
-        allowances=allowances,
-        egress=asked,
-        mask=resolved.mask,
-        parameters=resolved.parameters,
-        virtual_networks=given.virtual_networks,
-        uses_checkpoints=not options.no_cache,
-        most_checkpoint_age_seconds=options.max_age * 3600,
-        held_seconds=options.held_seconds,
-        may_hold_running=options.on_error is OnError.HOLD,
-        built_of=as_fact(options),
-    )
-    return request, resolved.warnings
+    given = given_of(options)
+    check_examined(given.resolved.image_template, given.surroundings)  # its warnings come with the run
+    return request_of(options, given), given.resolved.warnings
 
 
 async def _build(request: RunRequest, view: View, *, is_cold: bool, resume: str) -> dict[str, Any]:
@@ -264,121 +237,3 @@ def print_summary(summary: dict[str, Any]) -> None:
         typer.echo(f"  {output['name']}: {output['state']} {target}")
     for line in waterfall(summary):
         typer.echo(f"  {line}")
-
-
-def as_data(mistakes: Sequence[Mistake]) -> list[dict[str, str | None]]:
-    """Mistakes for a program to read."""
-    return [{"path": item.path, "message": item.message, "hint": item.hint} for item in mistakes]
-
-
-@examples("vmkiln validate template.json", "vmkiln validate azuredeploy.json --parameters parameters.json")
-def validate(
-    template: TemplateArgument,
-    parameters: ParametersOption = None,
-    resource_group: ResourceGroupOption = "vmkiln",
-    subscription: SubscriptionOption = NO_SUBSCRIPTION,
-    location: LocationOption = "",
-    template_name: TemplateNameOption = "",
-    reference: ReferenceOption = None,
-    allow_local_files: LocalFilesOption = False,
-    egress: EgressOption = None,
-    virtual_networks: VirtualNetworksOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Check a template: every mistake, and whatever keeps it from being built here. Starts nothing."""
-    from vmkiln.buildable.examination import NotBuildable, examine
-    from vmkiln.host.egress.policy_text import policy_sentence
-
-    try:
-        given = read_given(
-            template,
-            parameters,
-            resource_group=resource_group,
-            subscription=subscription,
-            location=location,
-            template_name=template_name,
-            references=reference,
-            allow_local_files=allow_local_files,
-            virtual_networks=virtual_networks,
-        )
-        policy = egress_of(given, read_egress(egress))
-    except InputError as error:
-        if as_json:
-            mistakes = (
-                error.mistakes if isinstance(error, TemplateInvalid) else [Mistake("", error.message, error.hint)]
-            )
-            answer({"valid": False, "mistakes": as_data(mistakes)})
-        raise
-    resolved = given.resolved
-    verdict = examine(resolved.image_template, given.surroundings)
-    warnings = [*resolved.warnings, *map(resolved.mask, (*verdict.warnings, *map(str, verdict.needs_permission)))]
-    if as_json:
-        found = {
-            "valid": True,
-            "name": resolved.name,
-            "warnings": warnings,
-            "egress_policy": resolved.mask(policy_sentence(policy)),
-            "cannot_be_built_because": resolved.mask.value(as_data(verdict.problems)),
-        }
-        answer(found)
-    else:
-        for warning in warnings:
-            typer.echo(f"warning: {warning}", err=True)
-    if verdict.problems:
-        problem = NotBuildable(verdict.problems)
-        problem.mask(resolved.mask)
-        raise problem
-    if not as_json:
-        typer.echo(f"{resolved.name}: no mistakes (api-version {resolved.api_version})")
-        if not policy.is_open:
-            typer.echo(resolved.mask(policy_sentence(policy)))
-
-
-@examples("vmkiln plan template.json", "vmkiln plan template.json --json")
-def plan(
-    template: TemplateArgument,
-    parameters: ParametersOption = None,
-    resource_group: ResourceGroupOption = "vmkiln",
-    subscription: SubscriptionOption = NO_SUBSCRIPTION,
-    location: LocationOption = "",
-    template_name: TemplateNameOption = "",
-    reference: ReferenceOption = None,
-    allow_local_files: LocalFilesOption = False,
-    egress: EgressOption = None,
-    allow_egress: AllowEgressOption = None,
-    virtual_networks: VirtualNetworksOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Show what a build would do: template, staging resources, network, Packer template. Starts nothing."""
-    from vmkiln.buildable.examination import examine
-    from vmkiln.cli.interrupts import run_to_end
-    from vmkiln.run.plan import plan_of, plan_text
-
-    given = read_given(
-        template,
-        parameters,
-        resource_group=resource_group,
-        subscription=subscription,
-        location=location,
-        template_name=template_name,
-        references=reference,
-        allow_local_files=allow_local_files,
-        virtual_networks=virtual_networks,
-    )
-    allowances = read_allowances(allow_egress)
-    policy = egress_of(given, read_egress(egress), allowances)
-    verdict = examine(given.resolved.image_template, given.surroundings)
-    found = run_to_end(
-        plan_of(
-            given.resolved,
-            resource_group=resource_group,
-            verdict=verdict,
-            settings=read_settings(),
-            allowances=allowances,
-            egress=policy,
-            virtual_networks=given.virtual_networks,
-        )
-    )
-    _print_line(json.dumps(found) if as_json else plan_text(found))
-    if verdict.problems:
-        raise typer.Exit(2)

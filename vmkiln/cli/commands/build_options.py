@@ -12,10 +12,20 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vmkiln.cli.template_options import NO_SUBSCRIPTION, is_file
+from vmkiln.cli.template_options import (
+    NO_SUBSCRIPTION,
+    GivenTemplate,
+    egress_of,
+    is_file,
+    read_allowances,
+    read_egress,
+    read_given,
+)
 from vmkiln.errors import InputError
+from vmkiln.run_state import new_run_id
 
 if TYPE_CHECKING:
+    from vmkiln.run.run_context import RunRequest
     from vmkiln.store.run_facts import BuiltOfFact
 
 STANDARD_INPUT = "-"
@@ -56,6 +66,52 @@ class BuildOptions:
         if self.on_error is not OnError.HOLD and self.hold_for is not None:
             raise InputError("`--hold-for` says how long a failed VM is held", hint="add `--on-error hold`")
         return (self.hold_for or HOLD_MINUTES) * 60 if self.on_error is OnError.HOLD else 0
+
+
+def given_of(options: BuildOptions) -> GivenTemplate:
+    """The template that is to be built, with what a build finds here.
+
+    Raises: `InputError` for a file that cannot be read or settings that are wrong, `TemplateInvalid` for mistakes.
+    """
+    return read_given(
+        options.template,
+        options.parameters,
+        resource_group=options.resource_group,
+        subscription=options.subscription,
+        location=options.location,
+        template_name=options.template_name,
+        references=options.references,
+        allow_local_files=options.allow_local_files,
+        virtual_networks=options.virtual_networks,
+    )
+
+
+def request_of(options: BuildOptions, given: GivenTemplate) -> RunRequest:
+    """What a new run is asked for. Raises: `InputError` for what does not go together."""
+    from vmkiln.run.run_context import RunRequest
+
+    resolved = given.resolved
+    allowances = read_allowances(options.allow_egress)
+    asked = read_egress(options.egress)
+    egress_of(given, asked, allowances)
+    return RunRequest(
+        run_id=new_run_id(),
+        template_name=resolved.name,
+        resource_group=options.resource_group,
+        template=resolved.image_template,
+        resolved=resolved.resolved,
+        local_files=given.local_files,
+        allowances=allowances,
+        egress=asked,
+        mask=resolved.mask,
+        parameters=resolved.parameters,
+        virtual_networks=given.virtual_networks,
+        uses_checkpoints=not options.no_cache,
+        most_checkpoint_age_seconds=options.max_age * 3600,
+        held_seconds=options.held_seconds,
+        may_hold_running=options.on_error is OnError.HOLD,
+        built_of=as_fact(options),
+    )
 
 
 def as_fact(options: BuildOptions) -> BuiltOfFact:

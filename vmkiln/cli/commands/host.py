@@ -90,6 +90,7 @@ def show(name: NameArgument, as_json: JsonOption = False) -> None:
 def drain(
     name: NameArgument,
     wait: Annotated[bool, typer.Option("--wait", help="Until the runs it has are over.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Give a host nothing new; what it has goes on. It stays so when it starts again, until `undrain`."""
     from vmkiln.preparation import opened_store
@@ -104,14 +105,19 @@ def drain(
                 raise VmkilnError(f"{name} is {state} with {count} runs, which other hosts take over")
             say(f"{count} run{'' if count == 1 else 's'} left")
             time.sleep(WAIT_SECONDS)
+        if as_json:
+            answer(_told(store, _found(store, name), now=store.hosts.now()))
 
 
 @app.command()
 @examples("vmkiln host undrain build-2")
-def undrain(name: NameArgument) -> None:
+def undrain(name: NameArgument, as_json: JsonOption = False) -> None:
     """Let a host take runs again."""
     from vmkiln.preparation import opened_store
 
-    with opened_store(read_settings(), say) as store, audited(store, HOST_UNDRAIN, host_id(name)):
-        store.hosts.drain(name, is_draining=False)
-    say(f"{name} takes runs again")
+    with opened_store(read_settings(), say) as store:
+        with audited(store, HOST_UNDRAIN, host_id(name)):
+            store.hosts.drain(name, is_draining=False)
+        say(f"{name} takes runs again")
+        if as_json:
+            answer(_told(store, _found(store, name), now=store.hosts.now()))

@@ -8,7 +8,7 @@ from vmkiln.audit.act_names import SERVICE_KEY_WRITE, service_key_id
 from vmkiln.cli.audited import audited
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.manual.examples import examples
-from vmkiln.cli.output import answer, moment_text, say, show_rows
+from vmkiln.cli.output import answer, moment_text, say, show_rows, told_value
 from vmkiln.cli.template_options import JsonOption
 from vmkiln.sealing.key_ring import Purpose
 
@@ -21,7 +21,7 @@ key_app = typer.Typer(
 
 @app.command()
 @examples("vmkiln storage install")
-def install() -> None:
+def install(as_json: JsonOption = False) -> None:
     """Install Azurite with npm, in an exact version with checked integrity; needs node 20 and the network."""
     import asyncio
 
@@ -30,7 +30,7 @@ def install() -> None:
     directory = read_settings().azurite
     say(f"installing Azurite into {directory}")
     found = asyncio.run(install_azurite(directory))
-    typer.echo(str(found.main))
+    told_value(str(found.main), {"azurite": str(found.main)}, as_json=as_json)
     say("`vmkiln serve` uses it from its next start on")
 
 
@@ -105,6 +105,7 @@ def rotate(
     forget_older: Annotated[
         bool, typer.Option("--forget-older", help="Delete the older keys: what only they open or prove is void.")
     ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Make a new key and use it from now on; what is sealed with older ones is sealed anew.
 
@@ -136,7 +137,8 @@ def rotate(
                 )
             if forget_older:
                 ring.forget_older(purpose)
-    typer.echo(key.key_id)
+    told = {"id": key.key_id, "purpose": str(purpose), "resealedTemplates": count, "resealedVms": leases}
+    told_value(key.key_id, told, as_json=as_json)
     if count:
         say(f"{count} templates are sealed anew")
     if leases:

@@ -11,7 +11,8 @@ import typer
 
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.manual.examples import examples
-from vmkiln.cli.output import say
+from vmkiln.cli.output import say, told_value
+from vmkiln.cli.template_options import JsonOption
 from vmkiln.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def support_bundle(
     examine: Annotated[
         bool, typer.Option("--examine/--no-examine", help="Whether this machine is examined, as `vmkiln doctor` does.")
     ] = True,
+    as_json: JsonOption = False,
 ) -> None:
     """Write doctor's findings, settings, logs, a run's events and plan to one file, without secrets."""
     from vmkiln.cli.commands.settings import as_rows
@@ -60,7 +62,8 @@ def support_bundle(
     with reported(f"writing {target}"):
         write_whole(target.absolute(), content, mode=0o600)
     say(parts[0].text)
-    typer.echo(f"wrote {target} ({len(content)} bytes)")
+    data = {"file": str(target), "bytes": len(content)}
+    told_value(f"wrote {target} ({len(content)} bytes)", data, as_json=as_json)
 
 
 async def _examined(settings: Settings) -> dict[str, Any]:

@@ -271,7 +271,7 @@ def test_every_file_of_a_machine_has_a_place_in_a_lease_and_finds_back() -> None
 
 
 def release(run_id: str) -> Result:
-    return CliRunner().invoke(app, ["run", "release", run_id])
+    return CliRunner().invoke(app, ["run", "release", run_id, "--json"])
 
 
 def test_a_released_vm_is_deleted_at_once_and_that_is_on_record(
@@ -281,7 +281,7 @@ def test_a_released_vm_is_deleted_at_once_and_that_is_on_record(
     monkeypatch.setenv("VMKILN_KEYS", str(tmp_path / "keys"))
     a_run(store)
     folder = leased(settings, store, until=4e9)
-    assert release(RUN).exit_code == 0
+    assert json.loads(release(RUN).stdout) == {"released": RUN}
     assert not folder.exists()
     assert store.runs.find(RUN).held_until == ""
     query = AuditQuery("", utc_now() - timedelta(hours=1), utc_now() + timedelta(hours=1))

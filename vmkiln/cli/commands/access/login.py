@@ -18,7 +18,7 @@ from vmkiln.cli.completing import context_names
 from vmkiln.cli.contexts import Context, contexts_file, read_contexts, write_contexts
 from vmkiln.cli.invocation import mark_answered, read_settings
 from vmkiln.cli.manual.examples import examples
-from vmkiln.cli.output import answer, say, show_rows
+from vmkiln.cli.output import answer, show_rows, told_done
 from vmkiln.cli.template_options import AlwaysJsonOption, JsonOption
 from vmkiln.errors import InputError
 from vmkiln.settings import Settings
@@ -47,6 +47,7 @@ def login(
     app_id: Annotated[str, typer.Option(help="A service principal's application id.")] = "",
     is_secret: Annotated[bool, typer.Option("--secret-stdin", help="Read its secret from standard input.")] = False,
     is_token: Annotated[bool, typer.Option("--token-stdin", help="Read a token from standard input.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Log in to a service, and use it from now on."""
     import httpx
@@ -64,7 +65,8 @@ def login(
     path = contexts_file(os.environ)
     name = name or httpx.URL(context.url).host
     write_contexts(path, read_contexts(path).with_context(name, context))
-    say(f"logged in to {context.url}; the context `{name}` is in use")
+    text = f"logged in to {context.url}; the context `{name}` is in use"
+    told_done(text, _shown(name, context, is_current=True), as_json=as_json)
 
 
 def _asked_for(url: str, ca_file: Path | None, app_id: str, *, is_secret: bool, is_token: bool) -> Context:
@@ -122,7 +124,7 @@ async def _try(context: Context) -> None:
 
 
 @examples("vmkiln logout example")
-def logout(name: NameArgument = "") -> None:
+def logout(name: NameArgument = "", as_json: JsonOption = False) -> None:
     """Forget a context with what it logs in with."""
     path = contexts_file(os.environ)
     contexts = read_contexts(path)
@@ -130,7 +132,7 @@ def logout(name: NameArgument = "") -> None:
     if not wanted:
         raise InputError("no context is in use", hint="`vmkiln context list` shows those there are")
     write_contexts(path, contexts.without(wanted))
-    say(f"forgot the context `{wanted}`")
+    told_done(f"forgot the context `{wanted}`", {"deleted": wanted}, as_json=as_json)
 
 
 @context_app.command("list")
@@ -154,12 +156,17 @@ def list_(as_json: JsonOption = False) -> None:
 def use(
     name: Annotated[str, typer.Argument(help="The context's name.", autocompletion=context_names)] = "",
     is_local: Annotated[bool, typer.Option("--local", help="None: this machine.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Use another context, or with --local none."""
     if bool(name) == is_local:
         raise InputError("give either a context's name or --local")
     path = contexts_file(os.environ)
-    write_contexts(path, read_contexts(path).used(name))
+    contexts = read_contexts(path).used(name)
+    write_contexts(path, contexts)
+    url = contexts.find(name).url if name else ""
+    text = f"the context `{name}` is in use: {url}" if name else "no context is in use: commands work on this machine"
+    told_done(text, {"name": name, "url": url}, as_json=as_json)
 
 
 @context_app.command()

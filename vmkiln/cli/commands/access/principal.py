@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,13 +24,13 @@ from vmkiln.cli.audited import audited
 from vmkiln.cli.completing import app_ids, assignment_ids, key_ids, role_names
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.manual.examples import examples
-from vmkiln.cli.output import answer, say, show_rows
+from vmkiln.cli.output import answer, say, show_rows, told_done, told_value
 from vmkiln.cli.template_options import AlwaysJsonOption, JsonOption
 from vmkiln.errors import InputError
 
 if TYPE_CHECKING:
     from vmkiln.store.database import Store
-    from vmkiln.store.rows import PrincipalRow
+    from vmkiln.store.rows import PrincipalKeyRow, PrincipalRow, RoleAssignmentRow
 
 app = typer.Typer(no_args_is_help=True, help="Service principals that may log in to the service of this machine.")
 role_app = typer.Typer(
@@ -96,6 +96,7 @@ def list_(as_json: JsonOption = False) -> None:
 def secret(
     app_id: AppIdArgument,
     only: Annotated[bool, typer.Option("--only", help="Take the secrets away that it had.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Give a principal another secret; printed this once."""
     from vmkiln.preparation import opened_store
@@ -104,7 +105,7 @@ def secret(
         found = _find(store, app_id)
         with audited(store, SECRET_WRITE, principal_id(found.app_id), isOnly=str(only)):
             made = store.principals.add_secret(found.app_id, is_only=only)
-    typer.echo(made)
+    told_value(made, {"appId": found.app_id, "password": made}, as_json=as_json)
 
 
 @app.command()
@@ -113,6 +114,7 @@ def certificate(
     app_id: AppIdArgument,
     file: Annotated[Path, typer.Argument(help="The certificate (PEM); a private key in the file is not read.")],
     name: Annotated[str, typer.Option(help="What it is for; one of the same name is replaced.")] = "certificate",
+    as_json: JsonOption = False,
 ) -> None:
     """Let a principal log in with a certificate, as `az login --certificate` does; prints the key's id."""
     from vmkiln.api.identity.client_assertion import read_certificate
@@ -128,7 +130,7 @@ def certificate(
         principal = _find(store, app_id)
         with audited(store, KEY_WRITE, principal_id(principal.app_id), keyName=name, sha1=found.sha1):
             row = store.principals.add_key(principal.app_id, KeyKind.CERTIFICATE, name[:120], detail)
-    typer.echo(row.key_id)
+    told_value(row.key_id, _told_key(row), as_json=as_json)
     say(f"good until {found.ends:%Y-%m-%d}, thumbprint {found.sha1.upper()}")
 
 
@@ -142,6 +144,7 @@ def federate(
     subject: Annotated[str, typer.Option(help="Their `sub`: repo:OWNER/REPOSITORY:ref:refs/heads/main for GitHub.")],
     audience: Annotated[list[str] | None, typer.Option(help="Their `aud`; Azure's usual one when left out.")] = None,
     name: Annotated[str, typer.Option(help="What it is for; one of the same name is replaced.")] = "federated",
+    as_json: JsonOption = False,
 ) -> None:
     """Let a principal log in with tokens of another issuer, as workflows do; prints the key's id."""
     from vmkiln.api.identity.client_assertion import USUAL_AUDIENCE, credential_mistakes
@@ -155,7 +158,7 @@ def federate(
         principal = _find(store, app_id)
         with audited(store, KEY_WRITE, principal_id(principal.app_id), keyName=name, issuer=issuer, subject=subject):
             row = store.principals.add_key(principal.app_id, KeyKind.FEDERATED, name[:120], detail)
-    typer.echo(row.key_id)
+    told_value(row.key_id, _told_key(row), as_json=as_json)
 
 
 @app.command()
@@ -167,12 +170,7 @@ def keys(app_id: AppIdArgument, as_json: JsonOption = False) -> None:
     with opened_store(read_settings(), say) as store:
         rows = store.principals.keys_of(_find(store, app_id).app_id)
     if as_json:
-        shown = [
-            {"id": row.key_id, "kind": row.kind, "name": row.name}
-            | {name: value for name, value in row.detail.items() if name != "pem"}
-            for row in rows
-        ]
-        answer(shown)
+        answer([_told_key(row) for row in rows])
         return
     show_rows(
         ("KEY", "KIND", "NAME", "WHAT"),
@@ -189,10 +187,18 @@ def keys(app_id: AppIdArgument, as_json: JsonOption = False) -> None:
     )
 
 
+def _told_key(row: PrincipalKeyRow) -> dict[str, Any]:
+    """A key for programs, without the certificate itself; pure."""
+    shown = {name: value for name, value in row.detail.items() if name != "pem"}
+    return {"id": row.key_id, "kind": row.kind, "name": row.name, **shown}
+
+
 @app.command("remove-key")
 @examples("vmkiln principal remove-key APP_ID KEY_ID")
 def remove_key(
-    app_id: AppIdArgument, key_id: Annotated[str, typer.Argument(help="The key's id.", autocompletion=key_ids)]
+    app_id: AppIdArgument,
+    key_id: Annotated[str, typer.Argument(help="The key's id.", autocompletion=key_ids)],
+    as_json: JsonOption = False,
 ) -> None:
     """Take a certificate or federated credential away."""
     from vmkiln.preparation import opened_store
@@ -204,11 +210,16 @@ def remove_key(
             raise InputError(f"the principal has no key {key_id}", hint="`vmkiln principal keys` shows them")
         with audited(store, KEY_DELETE, principal_id(found.app_id), keyId=key_id.lower()):
             store.principals.remove_key(key_id)
+    told_done(f"the principal's key {key_id.lower()} is gone", {"deleted": key_id.lower()}, as_json=as_json)
 
 
 @app.command()
 @examples("vmkiln principal token APP_ID --name laptop")
-def token(app_id: AppIdArgument, name: Annotated[str, typer.Option(help="What it is for.")] = "") -> None:
+def token(
+    app_id: AppIdArgument,
+    name: Annotated[str, typer.Option(help="What it is for.")] = "",
+    as_json: JsonOption = False,
+) -> None:
     """Make a token that speaks for a principal; printed this once."""
     from vmkiln.preparation import opened_store
 
@@ -216,12 +227,12 @@ def token(app_id: AppIdArgument, name: Annotated[str, typer.Option(help="What it
         found = _find(store, app_id)
         with audited(store, TOKEN_WRITE, principal_id(found.app_id), tokenName=name):
             made = store.principals.add_token(found.object_id, name)
-    typer.echo(made)
+    told_value(made, {"appId": found.app_id, "token": made}, as_json=as_json)
 
 
 @app.command()
 @examples("vmkiln principal delete APP_ID")
-def delete(app_id: AppIdArgument) -> None:
+def delete(app_id: AppIdArgument, as_json: JsonOption = False) -> None:
     """Remove a principal with its secrets, tokens and roles; what it holds is refused at once."""
     from vmkiln.preparation import opened_store
 
@@ -229,6 +240,7 @@ def delete(app_id: AppIdArgument) -> None:
         found = _find(store, app_id)
         with audited(store, PRINCIPAL_DELETE, principal_id(found.app_id), displayName=found.display_name):
             store.principals.remove(found.app_id)
+    told_done(f"the principal {found.display_name} is gone", {"deleted": found.app_id}, as_json=as_json)
 
 
 @role_app.command("assign")
@@ -241,6 +253,7 @@ def assign(
     ],
     scope: Annotated[str, typer.Option(help="/, /subscriptions/ID or /subscriptions/ID/resourceGroups/NAME.")],
     is_object: Annotated[bool, typer.Option("--object", help="The id is an object id, such as Entra ID's.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Give a principal a role."""
     from vmkiln.preparation import opened_store
@@ -263,7 +276,7 @@ def assign(
         with audited(store, ROLE_WRITE, given, role=word, principalId=object_id.lower()) as act:
             row = store.principals.assign(object_id, word, scope, assignment_id=assignment_id)
             act.resource_id = role_id(row.scope, row.assignment_id)  # of the one that was there, when there was one
-    typer.echo(row.assignment_id)
+    told_value(row.assignment_id, _told_role(row), as_json=as_json)
 
 
 @role_app.command("list")
@@ -275,8 +288,7 @@ def list_roles(as_json: JsonOption = False) -> None:
     with opened_store(read_settings(), say) as store:
         rows = store.principals.list_roles()
     if as_json:
-        found = [{"id": r.assignment_id, "objectId": r.object_id, "role": r.role, "scope": r.scope} for r in rows]
-        answer(found)
+        answer([_told_role(row) for row in rows])
         return
     show_rows(
         ("ASSIGNMENT", "OBJECT ID", "ROLE", "SCOPE"),
@@ -285,10 +297,15 @@ def list_roles(as_json: JsonOption = False) -> None:
     )
 
 
+def _told_role(row: RoleAssignmentRow) -> dict[str, str]:
+    return {"id": row.assignment_id, "objectId": row.object_id, "role": row.role, "scope": row.scope}
+
+
 @role_app.command("remove")
 @examples("vmkiln role remove ASSIGNMENT_ID")
 def remove_role(
     assignment_id: Annotated[str, typer.Argument(help="The assignment's id.", autocompletion=assignment_ids)],
+    as_json: JsonOption = False,
 ) -> None:
     """Take a role away."""
     from vmkiln.preparation import opened_store
@@ -301,3 +318,5 @@ def remove_role(
         about = role_id(row.scope, row.assignment_id)
         with audited(store, ROLE_DELETE, about, role=row.role, principalId=row.object_id):
             store.principals.unassign(assignment_id)
+    text = f"{row.object_id} is no {row.role} of {row.scope} any more"
+    told_done(text, {"deleted": row.assignment_id}, as_json=as_json)

@@ -10,7 +10,7 @@ from vmkiln.cli.commands.images.kept_image import ImageArgument, find_image
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.manual.examples import examples
 from vmkiln.cli.output import answer, say
-from vmkiln.cli.template_options import JsonOption
+from vmkiln.cli.template_options import AlwaysJsonOption, JsonOption
 from vmkiln.errors import ImageNotFound
 from vmkiln.harmless_text import harmless
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @examples("vmkiln image sbom web")
-def sbom(image: ImageArgument) -> None:
+def sbom(image: ImageArgument, _as_json: AlwaysJsonOption = False) -> None:
     """Print the software bill of materials of an image: its packages, as CycloneDX has it (JSON)."""
     from vmkiln.preparation import opened_store
     from vmkiln.provenance.documents import SBOM

@@ -13,7 +13,7 @@ from vmkiln.cli.completing import image_names_or_files
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.manual.examples import examples
 from vmkiln.cli.output import answer, say
-from vmkiln.cli.template_options import JsonOption
+from vmkiln.cli.template_options import AlwaysJsonOption, JsonOption
 from vmkiln.errors import InputError
 from vmkiln.harmless_text import harmless
 
@@ -96,6 +96,7 @@ def told(summary: Mapping[str, Any]) -> list[str]:
 def provenance(
     image: ImageArgument,
     is_signed: Annotated[bool, typer.Option("--signed", help="The signed envelope, as it is exported.")] = False,
+    _as_json: AlwaysJsonOption = False,
 ) -> None:
     """Print the statement of an image's provenance: source, template, scripts, versions, what held the build."""
     from vmkiln.preparation import opened_store

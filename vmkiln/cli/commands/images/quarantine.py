@@ -75,7 +75,7 @@ def quarantine(as_json: JsonOption = False) -> None:
 
 
 @examples("vmkiln image adopt web")
-def adopt(names: NamesArgument = None, is_all: AllOption = False) -> None:
+def adopt(names: NamesArgument = None, is_all: AllOption = False, as_json: JsonOption = False) -> None:
     """Record images of the quarantine again, as they were; the newest of those that have one id."""
     from vmkiln.images.quarantine import adopt as adopting
     from vmkiln.preparation import opened_store
@@ -86,7 +86,10 @@ def adopt(names: NamesArgument = None, is_all: AllOption = False) -> None:
         for row in newest.values():
             with audited(store, IMAGE_ADOPT, row.artifact_id):
                 adopting(row, store)
-            typer.echo(f"adopted {row.artifact_id}")
+            if not as_json:
+                typer.echo(f"adopted {row.artifact_id}")
+    if as_json:
+        answer({"adopted": [row.artifact_id for row in newest.values()]})
 
 
 @examples("vmkiln image purge --all")
@@ -94,6 +97,7 @@ def purge(
     names: NamesArgument = None,
     is_all: AllOption = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Delete images of the quarantine for good."""
     from vmkiln.images.quarantine import purge as purging
@@ -104,11 +108,14 @@ def purge(
     with opened_store(settings, say) as store:
         rows = _chosen(settings, store, names, is_all=is_all)
         if rows and not yes:
-            typer.confirm(f"delete {', '.join(row.artifact_id for row in rows)}?", abort=True)
+            typer.confirm(f"delete {', '.join(row.artifact_id for row in rows)}?", abort=True, err=True)
         shared = shared_storage(settings, store)
         for row in rows:
             with audited(store, IMAGE_PURGE, row.artifact_id):
                 purging(row, store)
                 if shared is not None:
                     shared.images.purge(row)
-            typer.echo(f"deleted {row.artifact_id}")
+            if not as_json:
+                typer.echo(f"deleted {row.artifact_id}")
+    if as_json:
+        answer({"deleted": [row.artifact_id for row in rows]})

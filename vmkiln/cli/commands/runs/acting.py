@@ -235,8 +235,9 @@ def age_of(text: str) -> timedelta:
 def export(
     run_id: NamedRunArgument,
     file: Annotated[Path | None, typer.Argument(help="The file to write; a name with the time when left out.")] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Write a run's plan, events, logs and settings to one file that a report can carry, without secrets."""
     from vmkiln.cli.commands.support_bundle import support_bundle
 
-    support_bundle(run=run_id, output=file, examine=False)
+    support_bundle(run=run_id, output=file, examine=False, as_json=as_json)

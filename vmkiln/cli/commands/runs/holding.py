@@ -15,7 +15,8 @@ from vmkiln.cli.audited import audited
 from vmkiln.cli.completing import NamedRunArgument
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.manual.examples import examples
-from vmkiln.cli.output import say
+from vmkiln.cli.output import say, told_done
+from vmkiln.cli.template_options import JsonOption
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,7 +69,7 @@ def shell(run_id: NamedRunArgument, command: CommandArgument = None) -> None:
 
 
 @examples("vmkiln run release 0123abcd")
-def release(run_id: NamedRunArgument) -> None:
+def release(run_id: NamedRunArgument, as_json: JsonOption = False) -> None:
     """Let the failed VM of a run go before its time is over, and delete what is kept of it."""
     from vmkiln.preparation import opened_store
     from vmkiln.run.held.door import RELEASE, knock
@@ -82,7 +83,7 @@ def release(run_id: NamedRunArgument) -> None:
                 knock(folder, RELEASE).close()
             else:
                 _delete(settings, store, run.run_id)
-    say(f"run {run.run_id[:8]}: released")
+    told_done(f"run {run.run_id[:8]}: released", {"released": run.run_id}, as_json=as_json)
 
 
 def _is_on_disk(settings: Settings, run: RunRow) -> bool:

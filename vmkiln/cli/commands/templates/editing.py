@@ -11,7 +11,7 @@ import typer
 
 from vmkiln.azure_names import NEWEST_API_VERSION
 from vmkiln.cli.manual.examples import examples
-from vmkiln.cli.output import answer, say
+from vmkiln.cli.output import answer, say, told_done
 from vmkiln.cli.template_options import JsonOption
 from vmkiln.errors import InputError, TemplateInvalid, VmkilnError
 
@@ -158,6 +158,7 @@ def init(
     ] = None,
     target: Annotated[str, typer.Option("--target", help="managed, gallery or vhd: what is published.")] = "managed",
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file if it is there.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Write an image template to begin with; on a terminal it asks for what the options leave out."""
     import sys
@@ -175,7 +176,8 @@ def init(
     body = starting_template(image, name, steps, target)
     with reported(f"writing {file}"):
         write_whole(file.absolute(), json.dumps(body, indent=2).encode() + b"\n", mode=0o644)
-    say(f"wrote {file}; `vmkiln validate {file}` checks it, `vmkiln build {file}` builds it")
+    text = f"wrote {file}; `vmkiln validate {file}` checks it, `vmkiln build {file}` builds it"
+    told_done(text, {"file": str(file), "template": body}, as_json=as_json)
 
 
 def _asked(what: str, default: str) -> str:

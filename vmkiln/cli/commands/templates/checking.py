@@ -1,0 +1,96 @@
+"""`vmkiln validate`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import typer
+
+from vmkiln.cli.manual.examples import examples
+from vmkiln.cli.output import answer
+from vmkiln.cli.template_options import (
+    NO_SUBSCRIPTION,
+    EgressOption,
+    JsonOption,
+    LocalFilesOption,
+    LocationOption,
+    ParametersOption,
+    ReferenceOption,
+    ResourceGroupOption,
+    SubscriptionOption,
+    TemplateArgument,
+    TemplateNameOption,
+    VirtualNetworksOption,
+    egress_of,
+    read_egress,
+    read_given,
+)
+from vmkiln.errors import InputError, Mistake, TemplateInvalid
+
+
+def as_data(mistakes: Sequence[Mistake]) -> list[dict[str, str | None]]:
+    """Mistakes for a program to read."""
+    return [{"path": item.path, "message": item.message, "hint": item.hint} for item in mistakes]
+
+
+@examples("vmkiln validate template.json", "vmkiln validate azuredeploy.json --parameters parameters.json")
+def validate(
+    template: TemplateArgument,
+    parameters: ParametersOption = None,
+    resource_group: ResourceGroupOption = "vmkiln",
+    subscription: SubscriptionOption = NO_SUBSCRIPTION,
+    location: LocationOption = "",
+    template_name: TemplateNameOption = "",
+    reference: ReferenceOption = None,
+    allow_local_files: LocalFilesOption = False,
+    egress: EgressOption = None,
+    virtual_networks: VirtualNetworksOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check a template: every mistake, and whatever keeps it from being built here. Starts nothing."""
+    from vmkiln.buildable.examination import NotBuildable, examine
+    from vmkiln.host.egress.policy_text import policy_sentence
+
+    try:
+        given = read_given(
+            template,
+            parameters,
+            resource_group=resource_group,
+            subscription=subscription,
+            location=location,
+            template_name=template_name,
+            references=reference,
+            allow_local_files=allow_local_files,
+            virtual_networks=virtual_networks,
+        )
+        policy = egress_of(given, read_egress(egress))
+    except InputError as error:
+        if as_json:
+            mistakes = (
+                error.mistakes if isinstance(error, TemplateInvalid) else [Mistake("", error.message, error.hint)]
+            )
+            answer({"valid": False, "mistakes": as_data(mistakes)})
+        raise
+    resolved = given.resolved
+    verdict = examine(resolved.image_template, given.surroundings)
+    warnings = [*resolved.warnings, *map(resolved.mask, (*verdict.warnings, *map(str, verdict.needs_permission)))]
+    if as_json:
+        found = {
+            "valid": True,
+            "name": resolved.name,
+            "warnings": warnings,
+            "egress_policy": resolved.mask(policy_sentence(policy)),
+            "cannot_be_built_because": resolved.mask.value(as_data(verdict.problems)),
+        }
+        answer(found)
+    else:
+        for warning in warnings:
+            typer.echo(f"warning: {warning}", err=True)
+    if verdict.problems:
+        problem = NotBuildable(verdict.problems)
+        problem.mask(resolved.mask)
+        raise problem
+    if not as_json:
+        typer.echo(f"{resolved.name}: no mistakes (api-version {resolved.api_version})")
+        if not policy.is_open:
+            typer.echo(resolved.mask(policy_sentence(policy)))
