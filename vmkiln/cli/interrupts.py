@@ -112,6 +112,7 @@ def run_to_end(
                     say(told.text)
 
         ends = [number for number in ENDS if signal.getsignal(number) is not signal.SIG_IGN or number != signal.SIGHUP]
+        before = {number: signal.getsignal(number) for number in ends}
         for number in ends:
             loop.add_signal_handler(number, interrupted)
         try:
@@ -119,6 +120,7 @@ def run_to_end(
         finally:
             for number in ends:
                 loop.remove_signal_handler(number)
+                signal.signal(number, before[number])  # the loop leaves the system's own way
 
     try:
         return asyncio.run(watched())
