@@ -28,7 +28,9 @@ _MARKS = (
 )
 SAVE_HINT = "save it as UTF-8 (PowerShell: `Out-File -Encoding utf8`)"
 BICEP, BICEP_PARAMETERS, YAML = (".bicep",), (".bicepparam",), (".yaml", ".yml")
+PACKER = "it says nothing that Azure's image templates say: write one, `vmkiln init` begins it"
 _OTHERS: dict[tuple[str, ...], tuple[str, str]] = {
+    (".pkr.hcl", ".pkrvars.hcl"): ("a template of Packer", PACKER),
     (".tf", ".tfvars", ".hcl"): (
         "Terraform",
         "apply it to `vmkiln serve` with the azapi or azurerm provider, or give the template's body as JSON",
@@ -111,7 +113,7 @@ def kind_of(path: Path, text: str) -> str:
     if begins in ("{", "[") or suffix == ".json":
         return "json"
     for others, (what, hint) in _OTHERS.items():
-        if suffix in others:
+        if suffix in others or path.name.lower().endswith(others):
             raise InputError(f"{path} is {what}, not a template", hint=hint)
     if _BICEPPARAM_WORDS.search(text):
         return "bicepparam"

@@ -10,7 +10,6 @@ import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from vmkiln.azure_names import ProvisioningState, group_id
 from vmkiln.errors import CommandFailed, DatabaseAway, GroupNotFound, HostUnfit, RunTakenOver, VmkilnError
@@ -22,7 +21,6 @@ from vmkiln.images.image_store import (
     Artifact,
     ImageFacts,
     remove,
-    safe_name,
     to_the_end,
 )
 from vmkiln.images.vhd_image import Share, shared_by_none
@@ -47,6 +45,7 @@ from vmkiln.template.distribute_target import (
     ManagedImageTarget,
     SharedImageTarget,
     VhdTarget,
+    blob_name,
 )
 from vmkiln.waiting.off_loop import off_loop
 
@@ -280,9 +279,7 @@ def vhd_file(staged: Staged, target: VhdTarget) -> Path:
 
     A `uri` gives the file its name; its host is not written to, for the account is here.
     """
-    if target.uri:
-        name = unquote(urlsplit(target.uri).path).rsplit("/", 1)[-1]
-        stem = safe_name(name.removesuffix(".vhd"))
-    else:
-        stem = f"{safe_name(target.run_output_name)}_{utc_now():%Y%m%d%H%M%S}"
+    output = target.run_output_name.lower()
+    named = output if output[0].isalnum() else f"vhd{output}"
+    stem = blob_name(target.uri) if target.uri else f"{named}_{utc_now():%Y%m%d%H%M%S}"
     return staged.group.storage_account.blob(f"{VHDS}/{stem}.vhd")

@@ -7,8 +7,9 @@ import re
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Literal
+from urllib.parse import unquote, urlsplit
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from vmkiln.arm_template.json_path import member_path
 from vmkiln.azure_names import (
@@ -26,10 +27,12 @@ from vmkiln.azure_names import (
     plain_location,
 )
 from vmkiln.errors import CodedMistake, InputError, Mistake
-from vmkiln.template.part import Location, Part, RunOutputName, ScriptAddress, resource_id_of
+from vmkiln.template.part import Location, Part, RunOutputName, ScriptAddress, refusal, resource_id_of
 from vmkiln.template.resource_id import ResourceId, parse_resource_id
 
 BAD_SHARED_IMAGE = "BadSharedImageDistribute"  # Azure's provisioningErrorCode
+MOST_REPLICAS = 100  # of an image version in a region, as Azure has it
+LONGEST_BLOB_NAME = 60
 
 
 class StorageAccountType(StrEnum):
@@ -52,7 +55,7 @@ class TargetRegion(Part):
 
     zero_means_default = frozenset({"replicaCount"})
     name: Location
-    replica_count: Annotated[int, Field(ge=1)] = 1
+    replica_count: Annotated[int, Field(ge=1, le=MOST_REPLICAS)] = 1
     storage_account_type: StorageAccountType = StorageAccountType.STANDARD_LRS
 
 
@@ -150,12 +153,30 @@ class SharedImageTarget(Target):
             yield from _mistaken_names(found, member_path(path, "galleryImageId"))
 
 
+def blob_name(uri: str) -> str:
+    """The name that a VHD's address gives its file here, without `.vhd`; '' where it gives none. Pure."""
+    name = unquote(urlsplit(uri).path).rpartition("/")[2].lower().removesuffix(".vhd")
+    return re.sub(r"[^a-z0-9._-]", "_", name)[:LONGEST_BLOB_NAME].lstrip("._-")
+
+
+def _check_blob(text: str) -> str:
+    """Of an address that scripts, too, could have: that it names a blob."""
+    hint = (
+        "such as https://ACCOUNT.blob.core.windows.net/vhds/NAME.vhd; without `uri` the VHD is kept here all the same"
+    )
+    if text and urlsplit(text).scheme not in ("http", "https"):
+        raise refusal(f"`{text[:200]}` is not the address of a blob", hint)
+    if text and not blob_name(text):
+        raise refusal(f"`{text[:200]}` names no blob", hint)
+    return text
+
+
 class VhdTarget(Target):
     """A fixed VHD; without `uri` it is kept in the staging resource group's storage account."""
 
     since = {"uri": "2022-07-01"}  # noqa: RUF012 (never changed)
     type: Literal["VHD"]
-    uri: ScriptAddress = ""
+    uri: Annotated[ScriptAddress, AfterValidator(_check_blob)] = ""
 
 
 DistributeTarget = Annotated[ManagedImageTarget | SharedImageTarget | VhdTarget, Field(discriminator="type")]
@@ -200,8 +221,15 @@ def published_as(target: Mapping[str, Any]) -> tuple[str, str]:
         case "ManagedImage" if isinstance(image, str):
             return "imageId", image.lower().rstrip("/")
         case "VHD" if isinstance(uri, str) and uri:
-            return "uri", uri.partition("?")[0].lower()
+            return "uri", _blob_of(uri)  # whatever container it names, the file is here
     return "", ""
+
+
+def _blob_of(uri: str) -> str:
+    try:
+        return blob_name(uri)
+    except ValueError:  # which is told of the address
+        return uri
 
 
 def _repeated_regions(regions: Any, path: str) -> Iterator[Mistake]:

@@ -13,6 +13,7 @@ from vmkiln.arm_template.json_path import member_path
 from vmkiln.errors import Mistake
 from vmkiln.template.part import IdentityId, Part, SubnetId
 
+LARGEST_OS_DISK_GB = 4095  # of a VM on Azure
 Size = Annotated[int, Field(ge=0)]
 
 
@@ -50,6 +51,6 @@ class VmProfile(Part):
 
     since = {"userAssignedIdentities": "2021-10-01"}  # noqa: RUF012 (never changed)
     vm_size: str = ""
-    os_disk_size_gb: Size = Field(default=0, alias="osDiskSizeGB")
+    os_disk_size_gb: Annotated[int, Field(ge=0, le=LARGEST_OS_DISK_GB)] = Field(default=0, alias="osDiskSizeGB")
     user_assigned_identities: tuple[IdentityId, ...] = ()
     vnet_config: VirtualNetworkConfig = VirtualNetworkConfig()

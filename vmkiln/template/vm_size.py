@@ -99,6 +99,9 @@ def find_vm_size(name: str) -> VmSize:
         return found if plain == name.lower() else replace(found, name=f"{found.name}_Promo")
     parts = _parsed(name)
     if parts is None:
+        full = f"standard_{plain}"  # people leave the word out
+        if full in by_name or _parsed(full):
+            raise InputError(f"`{name}` is not the name of a VM size", hint=f"did you mean `Standard_{name}`?")
         near = difflib.get_close_matches(name.lower(), by_name, 4, 0.6) or [DEFAULT_GENERATION_1.lower()]
         suggestions = ", ".join(by_name[key].name for key in near)
         raise InputError(f"`{name}` is not the name of a VM size", hint=f"near to it: {suggestions}")

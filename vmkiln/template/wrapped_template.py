@@ -33,6 +33,11 @@ _OF_AZAPI = {  # members of an azapi_resource that are not the resource's own
 }
 
 
+_FOR_PIPELINES = (
+    "its task asks a service to build (`vmkiln serve`); what is built here is a template's JSON, YAML or Bicep"
+)
+
+
 def unwrapped_deployment(document: dict[str, Any]) -> tuple[dict[str, Any], list[ParameterFile]]:
     """The deployment template in a request to deploy it, or in the answer to an export, with the parameters beside it.
 
@@ -60,6 +65,10 @@ def hint_for_others(document: Mapping[str, Any]) -> str:
         return "this is a parameter file: name the template, and this with --parameters"
     if "builders" in members:
         return "this is a template of Packer: it says nothing that Azure's image templates say"
+    if "jobs" in members or "runs-on" in members:
+        return f"this is a workflow of GitHub: {_FOR_PIPELINES}"
+    if members & {"steps", "stages", "trigger", "pool"}:
+        return f"this is a pipeline of Azure DevOps: {_FOR_PIPELINES}"
     return "a body has `location`, `identity` and `properties`; a deployment template has `$schema` and `resources`"
 
 

@@ -86,6 +86,7 @@ def test_what_cannot_be_decoded_says_how_to_save_it(raw: bytes, words: str) -> N
     [
         ("main.tf", "", "Terraform"),
         ("main.txt2", 'resource "azurerm_x" "y" {\n}', "Terraform"),
+        ("ubuntu.pkr.hcl", 'source "azure-arm" "x" {\n}', "a template of Packer"),
         ("build.sh", "#!/bin/sh", "a script"),
         ("build", "#!/bin/sh\n", "a script"),
         ("a.zip", "", "an archive"),

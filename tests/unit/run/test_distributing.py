@@ -42,6 +42,7 @@ from vmkiln.store.database import Store, opened, utc_now
 from vmkiln.store.image_table import ImageTable
 from vmkiln.store.rows import ResourceRow, RunOutputRow, RunRow
 from vmkiln.store.run_facts import KeptDiskFacts
+from vmkiln.template.distribute_target import VhdTarget
 from vmkiln.template.image_template import ImageTemplate
 
 GALLERY = {
@@ -180,6 +181,16 @@ def test_data_disks_go_to_every_target_also_after_a_death(staged: Any, store: St
     assert again is not None
     assert data_disks_of(again) == data_disks_of(with_disks[0]), "the same disks as the other targets have"
     assert file_beside(again.path, 0).is_file()
+
+
+def test_vhds_whose_outputs_have_nearly_the_same_name_are_files_of_their_own(tmp_path: Path) -> None:
+    account = StorageAccount("a", tmp_path)
+    staged: Any = SimpleNamespace(group=SimpleNamespace(storage_account=account))
+    names = ("a" * 63 + "1", "a" * 63 + "2", "_x", "x", "-X")
+    targets = [VhdTarget(type="VHD", run_output_name=name) for name in names]
+    assert len({distributing.vhd_file(staged, target).name[:-19] for target in targets}) == len(names)
+    named = VhdTarget(type="VHD", run_output_name="x", uri="https://a.example/vhds/My%20Image.VHD?sig=1")
+    assert distributing.vhd_file(staged, named).name == "my_image.vhd"
 
 
 def test_another_run_gets_another_version(staged: Any, store: Store) -> None:

@@ -234,6 +234,7 @@ def test_where_the_source_tells_nothing_the_first_customizer_does() -> None:
         ({"targetRegions": [{"name": "a"}], "storageAccountType": "Premium_LRS"}, "storageAccountType", "only"),
         ({"targetRegions": [{"name": "West US"}, {"name": "westus"}]}, "targetRegions[1].name", "given twice"),
         ({"targetRegions": [{"name": "a", "replicaCount": -1}]}, "targetRegions[0].replicaCount", "at least 1"),
+        ({"targetRegions": [{"name": "a", "replicaCount": 101}]}, "targetRegions[0].replicaCount", "at most 100"),
         ({"targetRegions": [{"name": "a", "storageAccountType": "x"}]}, "targetRegions[0].storageAccountType", "ZRS"),
         ({"versioning": {"scheme": "Newest"}}, "versioning.scheme", "'Latest', 'Source'"),
         ({"versioning": {"scheme": "Latest", "major": -2}}, "versioning.major", "at least -1"),
@@ -246,6 +247,28 @@ def test_where_the_source_tells_nothing_the_first_customizer_does() -> None:
 def test_a_wrong_gallery_target_is_refused(target: dict[str, Any], path: str, message: str) -> None:
     found = mistakes(body(distribute=[SHARED | target]))
     assert message in found[f"properties.distribute[0].{path}"]
+
+
+@pytest.mark.parametrize(
+    ("uri", "words"),
+    [
+        ("vhds/x.vhd", "is not the address of a blob"),
+        ("file:x.vhd", "is not the address of a blob"),
+        ("https://a.blob.core.windows.net", "names no blob"),
+        ("https://a.blob.core.windows.net/vhds/", "names no blob"),
+        ("https://a.blob.core.windows.net/vhds/.vhd?sig=1", "names no blob"),
+        ("https://a.blob.core.windows.net/vhds/<name>.vhd", "placeholder `<name>`"),
+        ("https://[a/vhds/x.vhd", "not a well-formed URL"),
+    ],
+)
+def test_an_address_that_names_no_blob_is_refused_for_a_vhd(uri: str, words: str) -> None:
+    found = mistakes(body(distribute=[{"type": "VHD", "runOutputName": "v", "uri": uri}]))
+    assert words in found["properties.distribute[0].uri"]
+
+
+def test_a_disk_larger_than_any_of_azures_is_refused() -> None:
+    assert "at most 4095" in mistakes(body(vmProfile={"osDiskSizeGB": 4096}))["properties.vmProfile.osDiskSizeGB"]
+    assert template(vmProfile={"osDiskSizeGB": 4095}).properties.vm_profile.os_disk_size_gb == 4095
 
 
 def test_a_gallery_target_tells_its_definition_version_and_regions() -> None:

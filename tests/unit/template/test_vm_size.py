@@ -137,6 +137,8 @@ def test_what_is_no_size_suggests_near_ones(name: str) -> None:
     assert "Standard_" in caught.value.hint
     if name.startswith("Standard_D2s_v"):
         assert "near to it: Standard_D2s_v" in caught.value.hint
+    if name == "D2s_v3":
+        assert "did you mean `Standard_D2s_v3`?" in caught.value.hint
 
 
 def test_an_empty_size_follows_the_source() -> None:

@@ -84,6 +84,8 @@ def test_what_az_shows_of_an_image_template_is_read() -> None:
     [
         ({"$schema": "https://x/deploymentParameters.json#", "parameters": {}}, "this is a parameter file"),
         ({"builders": [], "provisioners": []}, "this is a template of Packer"),
+        ({"on": "push", "jobs": {"build": {}}}, "this is a workflow of GitHub"),
+        ({"steps": [{"task": "AzureImageBuilderTask@1"}]}, "this is a pipeline of Azure DevOps"),
         ({"resource": {"azapi_resource": {}}}, "a body has `location`"),
     ],
 )

@@ -74,9 +74,11 @@ def _fit(definition: dict[str, Any], part: Any, api_version: str) -> None:
         for name, member in older.items():
             if member in members:
                 members[name] = members[member]
-        if is_strict(api_version):
-            for name in (name for name, since in part.since.items() if since > api_version):
-                members.pop(name, None)
+        for name, since in part.since.items():
+            if name in members and since > api_version:  # done here all the same, so editors warn as `validate` does
+                does = "refuses" if is_strict(api_version) else "ignores"
+                told = f"Azure {does} it in api-version {api_version}: it came with {since}"
+                members[name] = {**members[name], "deprecated": True, "deprecationMessage": told}
         if not is_preview(api_version):
             for name in part.preview_only:
                 members.pop(name, None)

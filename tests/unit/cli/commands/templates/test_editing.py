@@ -49,6 +49,19 @@ def test_older_names_and_unknown_members_are_those_of_their_api_version() -> Non
         assert jsonschema_rs.validator_for(template_schema(api_version)).is_valid(body) is is_taken
 
 
+@pytest.mark.parametrize("api_version", ["2022-02-14", "2024-02-01"])
+def test_a_member_that_came_later_is_taken_and_marked_as_validate_does(api_version: str) -> None:
+    schema = template_schema(api_version)
+    workload = schema["$defs"]["Optimize"]["properties"]["workload"]
+    assert workload["deprecated"] is True
+    assert f"api-version {api_version}: it came with 2025-10-01" in workload["deprecationMessage"]
+    body = example()
+    body["properties"]["optimize"] = {"workload": {"state": "Disabled"}}
+    body["apiVersion"] = api_version
+    assert jsonschema_rs.validator_for(schema).is_valid(body)
+    assert "deprecated" not in json.dumps(template_schema(NEWEST))
+
+
 def test_a_field_is_found_by_its_path_in_whatever_case() -> None:
     schema = template_schema(NEWEST)
     for path in ("properties.customize[0].inline", "customize.INLINE", "properties.customize[].inline"):
