@@ -19,9 +19,10 @@ from corpus_values import DEBIAN, filled
 from orphan_guard import ended_by_signals
 
 from vmkiln.arm_template.values import member
+from vmkiln.arm_template.yaml_text import json_of_yaml
 from vmkiln.buildable.examination import Surroundings, examine
 from vmkiln.cli.template_options import opened_if_there
-from vmkiln.cli.template_text import decoded, json_of_yaml
+from vmkiln.cli.template_text import decoded
 from vmkiln.errors import VmkilnError
 from vmkiln.run.plan import plan_of
 from vmkiln.settings import Settings

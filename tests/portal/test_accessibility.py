@@ -172,6 +172,16 @@ def wrong_in_a_chosen_scheme(chromium: WebDriver) -> list[str]:
     return wrong
 
 
+def wrong_in_the_editor(chromium: WebDriver) -> list[str]:
+    """What is amiss where a template of one line has a mistake: its number is marked, its link goes into it."""
+    chromium.find_element(By.CSS_SELECTOR, "a[href='#line-1']").click()
+    found = chromium.execute_script(
+        "return [document.querySelector('.numbers').textContent, document.activeElement.id, "
+        "document.activeElement.selectionEnd]"
+    )
+    return [] if found == ["✗ 1", "body", 1] else [f"the editor: {found}"]
+
+
 def test_axe_finds_nothing_on_any_page_and_none_scrolls_sideways(
     issuer: LoginIssuer,
     service: SimpleNamespace,
@@ -180,8 +190,7 @@ def test_axe_finds_nothing_on_any_page_and_none_scrolls_sideways(
     pytestconfig: pytest.Config,
 ) -> None:
     assert AXE.is_file(), f"{AXE} is missing: `script/test-clients` installs it"
-    axe, shots = AXE.read_text(), pytestconfig.getoption("--portal-shots")
-    pages = built(asking, service)
+    axe, shots, pages = AXE.read_text(), pytestconfig.getoption("--portal-shots"), built(asking, service)
     chromium.set_script_timeout(SECONDS)
     wrong: list[str] = []
 
@@ -225,6 +234,7 @@ def test_axe_finds_nothing_on_any_page_and_none_scrolls_sideways(
     chromium.find_element(By.CSS_SELECTOR, "button[value=check]").click()
     until(lambda: chromium.find_elements(By.ID, "body-wrong"))
     look_at("form-with-mistakes")
+    wrong += wrong_in_the_editor(chromium)
     fill(chromium, body=DEPLOYMENT)
     chromium.find_element(By.CSS_SELECTOR, "button[value=check]").click()
     until(lambda: chromium.find_elements(By.ID, "parameters"))

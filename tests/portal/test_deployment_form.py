@@ -112,7 +112,7 @@ def test_a_deployment_needs_its_group(browser: Visitor, action: str) -> None:
 def test_values_are_read_by_their_type() -> None:
     kinds = {"i": "int", "b": "bool", "o": "object", "a": "array", "s": "string"}
     declared = {name: {"type": kind} for name, kind in kinds.items()}
-    written = deployment_in(json.dumps({"parameters": declared, "resources": []}))
+    written = deployment_in({"parameters": declared, "resources": []})
     assert written is not None
     texts = {"i": "-5", "b": "True", "o": '{"x": 1}', "a": "[1]", "s": "007"}
     given, details = given_in(written, {f"parameter.{name}": text for name, text in texts.items()})
@@ -136,7 +136,7 @@ def test_too_many_parameters_are_told_and_not_shown(browser: Visitor) -> None:
 
 
 def parameters_of(definitions: Any, **declared: Any) -> dict[str, Parameter]:
-    written = deployment_in(json.dumps({"parameters": declared, "definitions": definitions, "resources": []}))
+    written = deployment_in({"parameters": declared, "definitions": definitions, "resources": []})
     assert written is not None
     return {one.name: one for one in written.parameters}
 
@@ -190,7 +190,7 @@ def test_a_choice_is_sent_as_it_stands_in_the_template(browser: Visitor) -> None
     allowed = {"string": [long, "b"], "int": [1, 2], "bool": [True], "object": [{"a": long}]}
     declared = {kind: {"type": kind, "allowedValues": values} for kind, values in allowed.items()}
     document = {"parameters": declared, "resources": []}
-    written = deployment_in(json.dumps(document))
+    written = deployment_in(document)
     assert written is not None
     for one in written.parameters:
         sent = [given_in(written, {one.field: choice.value})[0][one.name]["value"] for choice in one.allowed]

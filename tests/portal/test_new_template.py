@@ -1,13 +1,17 @@
 """The form of a new template checks what is written without making it, and asks for names before it deletes."""
 
 import json
+from collections.abc import Mapping
 
 import pytest
+import yaml
 from in_process import GROUP, SUBSCRIPTION, TEMPLATE, InProcess, a_template, add_group, provisioned, wait_for
 from page_visitor import Visitor
 
+from vmkiln.portal.templates import new_template
 from vmkiln.portal.templates.examples import TITLES
-from vmkiln.portal.templates.new_template import MOST_CHECKED_LETTERS, MOST_MISTAKES
+from vmkiln.portal.templates.new_template import MOST_MISTAKES
+from vmkiln.portal.templates.read_text import MOST_CHECKED_LETTERS, ReadText, read_text
 
 FORM = {"subscription": SUBSCRIPTION, "group": "rg1", "name": "web", "action": "check"}
 
@@ -158,3 +162,39 @@ def test_the_form_begins_with_one_of_several_examples(browser: Visitor) -> None:
     assert "/etc/hello" in browser.get("/portal/new?example=%3Cb%3E").text
     mistaken = browser.send("/portal/new", **FORM, body="{").text
     assert "?example=" not in mistaken, "a link there would lose what was written"
+
+
+def test_a_template_in_yaml_is_checked_by_its_lines_and_made(browser: Visitor, living: InProcess) -> None:
+    body = yaml.safe_dump(a_template(), sort_keys=False).replace("\n", "\r\n")
+    wrong = browser.send("/portal/new", **FORM, body=body.replace("type: Shell", "type: Shel"))
+    number = 1 + next(at for at, line in enumerate(body.split("\r\n")) if "type: Shell" in line)
+    assert (wrong.status_code, f'href="#line-{number}">line {number}</a>' in wrong.text) == (400, True)
+    assert "No mistake was found." in browser.send("/portal/new", **FORM, body=body).text
+    source = browser.send("/portal/new", **{**FORM, "source": "Debian:debian-13:13"}, body=body)
+    assert (source.status_code, "as YAML or one with comments" in source.text) == (400, True)
+    assert browser.send("/portal/new", **{**FORM, "action": ""}, body=body).status_code == 303
+    assert living.get(TEMPLATE).json()["properties"]["customize"] == a_template()["properties"]["customize"]
+
+
+@pytest.mark.parametrize("action", ["", "check"])
+def test_the_copy_of_a_template_with_secrets_says_where_they_go(browser: Visitor, action: str) -> None:
+    body = json.dumps(a_template("echo ***kept***"), indent=2)
+    answer = browser.send("/portal/new", **{**FORM, "action": action}, body=body)
+    number = 1 + next(at for at, line in enumerate(body.split("\n")) if "***kept***" in line)
+    assert answer.status_code == 400
+    assert f'href="#line-{number}">line {number}</a>' in answer.text
+    assert "none is kept for this text" in answer.text
+
+
+@pytest.mark.parametrize("body", ["{", json.dumps(a_template(buildTimeoutInMinutes=-1)), json.dumps(a_template())])
+@pytest.mark.parametrize("action", ["", "check", "plan"])
+def test_a_form_is_read_once(browser: Visitor, monkeypatch: pytest.MonkeyPatch, body: str, action: str) -> None:
+    read: list[str] = []
+
+    def counted(values: Mapping[str, str]) -> ReadText:
+        read.append(values["body"])
+        return read_text(values)
+
+    monkeypatch.setattr(new_template, "read_text", counted)
+    browser.send("/portal/new", **{**FORM, "action": action}, body=body)
+    assert read == [body]

@@ -4,9 +4,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from vmkiln.arm_template.lenient_json import read_json
-from vmkiln.errors import TemplateInvalid
-
 _LAST = re.compile(r"(?:\.?[\w$-]+|\[\d+\]|\['(?:(?!\[').)*'\])$", re.DOTALL)  # the last step of a path
 
 
@@ -37,13 +34,3 @@ class Places:
             last = _LAST.search(rest)
             rest = rest[: last.start()] if last else ""
         return None
-
-
-def places_in(text: str) -> Places:
-    """The places of a text in JSON as people write it; none of one that cannot be read."""
-    begins: dict[str, int] = {}
-    try:
-        read_json(text, file_name="", places=begins)
-    except TemplateInvalid:
-        begins = {}
-    return Places(text, begins)

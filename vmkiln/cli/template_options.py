@@ -189,7 +189,8 @@ def _files_or_texts(given: Sequence[str] | None) -> list[ParameterFile | str]:
 def template_texts(template: Path) -> tuple[str, list[ParameterFile | str]]:
     """A template file as JSON, and the parameters that a .bicepparam file brings. Raises: `InputError`."""
     from vmkiln.arm_template.parameters.deployment_parameters import ParameterFile
-    from vmkiln.cli.template_text import json_of_yaml, kind_of, read_text
+    from vmkiln.arm_template.yaml_text import json_of_yaml
+    from vmkiln.cli.template_text import kind_of, read_text
 
     text = read_text(template)
     kind = kind_of(template, text)
@@ -209,7 +210,8 @@ def template_texts(template: Path) -> tuple[str, list[ParameterFile | str]]:
 
 def _parameters_text(path: Path) -> str:
     """A parameter file as JSON: it may be YAML, or Bicep's. Raises: `InputError`."""
-    from vmkiln.cli.template_text import json_of_yaml, kind_of, read_text
+    from vmkiln.arm_template.yaml_text import json_of_yaml
+    from vmkiln.cli.template_text import kind_of, read_text
 
     text = read_text(path)
     kind = kind_of(path, text)

@@ -8,11 +8,9 @@ from __future__ import annotations
 import codecs
 import difflib
 import itertools
-import json
 import re
 import sys
 from pathlib import Path
-from typing import Any
 
 from vmkiln.errors import InputError
 
@@ -46,7 +44,6 @@ _BICEP_WORDS = re.compile(
 )
 _BICEPPARAM_WORDS = re.compile(r"(?m)^[^\S\n]*using\s+(?:'|none)")
 _TERRAFORM_WORDS = re.compile(r'(?m)^[^\S\n]*(?:terraform\s*\{|(?:resource|data|provider|variable|module)\s+"[^"]+")')
-_YAML_WORDS = re.compile(r"(?m)\A(?:---\s*$|(?:[^\S\n]*(?:#.*)?\n)*[A-Za-z$][\w$-]*:(?:\s|$))")
 
 
 def read_text(path: Path) -> str:
@@ -126,66 +123,6 @@ def kind_of(path: Path, text: str) -> str:
         raise InputError(f"{path} is a script, not a template", hint="a template names scripts in `customize`")
     if begins == "<" and not re.match(r"<[\w .-]+>\s*[:,\]}]", text.lstrip()):
         raise InputError(f"{path} is XML or HTML, not a template", hint="give the template's JSON")
-    return "yaml" if _YAML_WORDS.match(text) else "json"
+    from vmkiln.arm_template.yaml_text import is_yaml
 
-
-def json_of_yaml(text: str, name: str) -> str:
-    """A YAML text as JSON: plain values only, dates and versions stay as they are written; several documents as a list.
-
-    Raises: `InputError`.
-    """
-    import yaml  # type: ignore[import-untyped]
-
-    from vmkiln.arm_template.budget import Budget
-    from vmkiln.arm_template.plain_text import check_size
-
-    # YAML 1.2's words: `yes` is a text, and so is 2024-02-01
-    loader: Any = type("Loader", (yaml.SafeLoader,), {})
-    loader.yaml_implicit_resolvers = {
-        letter: [(tag, expression) for tag, expression in found if tag in _KEPT_TAGS]
-        for letter, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-    for tag, expression, letters in (
-        ("tag:yaml.org,2002:bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
-        ("tag:yaml.org,2002:int", r"^[-+]?[0-9]+$", "-+0123456789"),
-    ):
-        loader.add_implicit_resolver(tag, re.compile(expression), list(letters))
-    loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-    try:
-        values = [value for value in yaml.load_all(text, loader) if value is not None]
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "cannot be read"
-        raise InputError(f"{name}{where}: {problem}", hint="the file was read as YAML") from error
-    except RecursionError as error:
-        raise InputError(f"{name} is nested too deeply") from error
-    value = values[0] if len(values) == 1 else values or None
-    check_size(value, name, Budget())
-    try:
-        return json.dumps(value, allow_nan=False)
-    except (ValueError, TypeError, RecursionError) as error:
-        raise InputError(f"{name} holds what JSON cannot: {error}") from error
-
-
-_KEPT_TAGS = {"tag:yaml.org,2002:null", "tag:yaml.org,2002:merge", "tag:yaml.org,2002:float"}
-
-
-def _mapping(loader: Any, node: Any) -> dict[str, Any]:
-    """A mapping in which every name stands once and is a text; over what `<<` brings in, its own members win."""
-    import yaml
-
-    written: set[str] = set()
-    for key_node, _ in node.value:
-        key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
-        if key is None:
-            raise yaml.constructor.ConstructorError(None, None, "a member's name must be a text", key_node.start_mark)
-        if key in written:
-            problem = f"the member '{key}' is given twice in the same object"
-            raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
-        written.add(key)
-    loader.flatten_mapping(node)  # what is brought in stands first then
-    found: dict[str, Any] = {}
-    for key_node, value_node in node.value:
-        found[str(key_node.value)] = loader.construct_object(value_node, deep=True)
-    return found
+    return "yaml" if is_yaml(text) else "json"

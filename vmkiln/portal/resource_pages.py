@@ -8,6 +8,7 @@ from starlette.responses import Response
 from vmkiln.azure_names import CONTAINER_GROUP, subscription_scope
 from vmkiln.errors import ArmError
 from vmkiln.portal.overview.acts import events_of
+from vmkiln.portal.overview.allowed import allowed_to
 from vmkiln.portal.passing_on import PassedOn
 from vmkiln.portal.rendering import page
 from vmkiln.portal.resource_face import facts, kind_of, relations
@@ -38,13 +39,16 @@ async def resource_groups(visit: Visit) -> Response:
 
 async def resource_group(visit: Visit) -> Response:
     """One group: what is in it, and of a build's what was; the network, the rules and what they counted."""
-    group, present = await asyncio.gather(visit.api.ask("GET", visit.id), visit.api.every(f"{visit.id}/resources"))
+    group, present, allowed = await asyncio.gather(
+        visit.api.ask("GET", visit.id), visit.api.every(f"{visit.id}/resources"), allowed_to(visit)
+    )
     picture = await picture_of(visit, group, present) if _is_staging(group) else None
     is_live = any(item["type"] == CONTAINER_GROUP for item in present)
     return await page(
         "group.html",
         title=group["name"],
         group=group,
+        may=allowed.may,
         template_id=await _template_of(visit, group),
         resources=present,
         is_staging=_is_staging(group),

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from vmkiln.arm_template.yaml_text import json_of_yaml
 from vmkiln.cli import main
 from vmkiln.cli.bicep import MOST_KEPT, cache_folder
-from vmkiln.cli.template_text import decoded, json_of_yaml, kind_of
+from vmkiln.cli.template_text import decoded, kind_of
 from vmkiln.errors import InputError, TemplateInvalid
 
 BODY: dict[str, Any] = {

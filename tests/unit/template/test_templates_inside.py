@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from test_wrapped_template import AZAPI, BODY, IDENTITY, PROPERTIES, TYPE, deployment
 
-from vmkiln.cli.template_text import json_of_yaml
+from vmkiln.arm_template.yaml_text import json_of_yaml
 from vmkiln.errors import TemplateInvalid
 from vmkiln.template.template_file import ResolvedTemplate, read_image_template
 

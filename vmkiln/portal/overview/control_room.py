@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from vmkiln.azure_names import ProvisioningState, subscription_scope, utc_text
 from vmkiln.errors import ArmError
+from vmkiln.portal.overview.allowed import allowed_to
 from vmkiln.portal.overview.listed import asked
 from vmkiln.portal.rendering import page
 from vmkiln.portal.templates.template_page import TYPE, is_live, subscriptions_of
@@ -80,8 +81,13 @@ class Room:
 async def home(visit: Visit) -> Response:
     """Every template that the visitor may read, 50 a page, with counters above."""
     query = asked(visit, "q", "state", "group", "tag", "needs", "sort")
-    templates, counters, room, runs, images = await asyncio.gather(
-        _templates(visit), _counters(visit), _room(visit), _newest_runs(visit), visit.api.ask("GET", IMAGES)
+    templates, counters, room, runs, images, allowed = await asyncio.gather(
+        _templates(visit),
+        _counters(visit),
+        _room(visit),
+        _newest_runs(visit),
+        visit.api.ask("GET", IMAGES),
+        allowed_to(visit),
     )
     groups = sorted({str(item["id"]).split("/")[4] for item in templates}, key=str.lower)
     held = {str(run["properties"]["templateId"]).lower(): run for run in runs if run["properties"]["heldUntil"]}
@@ -109,6 +115,7 @@ async def home(visit: Visit) -> Response:
         held_runs=sum(bool(run["properties"]["heldUntil"]) for run in runs),
         suspended=await _suspended(visit, [item for item in shown if order.needs_attention(item)]),
         room=room,
+        may=allowed.may,
         ticks=ticks(runs),
         last_images=last_images,
         local_runs=sum(run["properties"]["origin"] == "local" for run in runs),

@@ -1,22 +1,32 @@
 """Build hosts: what they have and have promised, and taking one out."""
 
+import asyncio
+import re
+
 from starlette.responses import PlainTextResponse, Response
 
 from vmkiln.errors import ArmError
+from vmkiln.portal.overview.allowed import allowed_to
 from vmkiln.portal.rendering import HEADERS, page
 from vmkiln.portal.told import Done
 from vmkiln.portal.visit import PREFIX, Visit, done
 
 HOSTS = "/providers/Vmkiln.Builds/hosts"
 ACTIONS = {"drain", "undrain"}
+NAME = re.compile(r"(?!\.+$)[A-Za-z0-9_.-]{1,255}")
 REFRESH_SECONDS = 10
 
 
 async def hosts(visit: Visit) -> Response:
     """Every host that is or was at work."""
-    found = await visit.api.ask("GET", HOSTS)
+    found, allowed = await asyncio.gather(visit.api.ask("GET", HOSTS), allowed_to(visit))
     return await page(
-        "hosts.html", title="Hosts", section="hosts", hosts=found["value"], refresh_seconds=REFRESH_SECONDS
+        "hosts.html",
+        title="Hosts",
+        section="hosts",
+        hosts=found["value"],
+        may=allowed.may,
+        refresh_seconds=REFRESH_SECONDS,
     )
 
 
@@ -32,5 +42,7 @@ async def act(visit: Visit) -> Response:
     action, host = form.get("action", ""), form.get("host", "")
     if action not in ACTIONS:
         raise ArmError(400, "InvalidParameter", "the action must be drain or undrain", target="action")
+    if not NAME.fullmatch(host):  # it becomes part of an address
+        raise ArmError(400, "InvalidParameter", "the host's name must have letters, digits and `-_.`", target="host")
     await visit.api.ask("POST", f"{HOSTS}/{host}/{action}")
     return done(Done(action), host, f"{PREFIX}/hosts")

@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from vmkiln.errors import ArmError
 from vmkiln.portal.overview.acts import events_of
+from vmkiln.portal.overview.allowed import allowed_to
 from vmkiln.portal.overview.listed import asked, next_address, one_page
 from vmkiln.portal.passing_on import PassedOn
 from vmkiln.portal.rendering import page
@@ -41,7 +42,9 @@ async def image(visit: Visit) -> Response:
     """One image: what it is, the way from its source through its run to what was built of it."""
     found = await visit.api.ask("GET", visit.id)
     details = await visit.api.ask("GET", f"{visit.id}/{DETAILS}")
-    (others, _), events = await asyncio.gather(one_page(visit, IMAGES, {}), events_of(visit, visit.id))
+    (others, _), events, allowed = await asyncio.gather(
+        one_page(visit, IMAGES, {}), events_of(visit, visit.id), allowed_to(visit)
+    )
     same_run = await _run_of(visit, details["properties"]["runId"])
     return await page(
         "image.html",
@@ -50,6 +53,7 @@ async def image(visit: Visit) -> Response:
         id=found["id"],
         image=found,
         details=details,
+        may=allowed.may,
         run=same_run,
         events=events,
         others=[other for other in others if other["id"].lower() != found["id"].lower()],

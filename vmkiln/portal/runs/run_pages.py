@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from vmkiln.errors import ArmError
 from vmkiln.portal.api_client import ApiClient
 from vmkiln.portal.overview.acts import said_of_run
+from vmkiln.portal.overview.allowed import allowed_to
 from vmkiln.portal.passing_on import PassedOn
 from vmkiln.portal.rendering import HEADERS, page
 from vmkiln.portal.runs.log_view import ANCHORS
@@ -43,12 +44,13 @@ async def _flows(visit: Visit) -> dict[str, Any]:
 
 async def run(visit: Visit) -> Response:
     """One run."""
-    view, confinement, flows, receipts, pictures = await asyncio.gather(
+    view, confinement, flows, receipts, pictures, allowed = await asyncio.gather(
         look(visit, visit.id),
         visit.api.ask("GET", f"{visit.id}/confinement"),
         _flows(visit),
         visit.api.ask("GET", f"{visit.id}/receipts"),
         visit.api.ask("GET", f"{visit.id}/pictures"),
+        allowed_to(visit),
     )
     chosen = _chosen(visit)
     if chosen is None and view.failure and view.failure["log"]:
@@ -61,6 +63,7 @@ async def run(visit: Visit) -> Response:
         "run.html",
         title=view.title,
         **view.values(),
+        may=allowed.may,
         logs=await shown(visit, visit.id, view.groups(chosen=chosen), chosen=chosen),
         place=".".join(str(int(view.outlines[kind]["lines"]) + 1) for kind in KINDS),
         anchors=ANCHORS,

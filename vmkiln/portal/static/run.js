@@ -57,8 +57,12 @@ function showState({ title, icon, isLive }) {
   }
   showIcon(icon);
   page.dataset.live = isLive ? "yes" : "no";
-  document.getElementById("run-cancel").hidden = !isLive;
-  document.getElementById("run-again").hidden = isLive;
+  for (const [id, isHidden] of [["run-cancel", !isLive], ["run-again", isLive]]) {
+    const form = document.getElementById(id); // not there for who may only read
+    if (form) {
+      form.hidden = isHidden;
+    }
+  }
   if (!isLive) {
     notifyOnce(title, "The run has ended.");
   }

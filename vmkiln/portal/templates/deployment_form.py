@@ -11,10 +11,8 @@ from typing import Any
 
 from vmkiln.arm_template.budget import MAXIMUM_STEPS, Budget
 from vmkiln.arm_template.deployment_template import is_deployment_template
-from vmkiln.arm_template.lenient_json import read_json
 from vmkiln.arm_template.parameters.declared_type import KINDS, LONGEST_KIND, plain_kind, resolved
 from vmkiln.arm_template.values import member
-from vmkiln.errors import TemplateInvalid
 from vmkiln.portal.templates.source_choice import Choice
 from vmkiln.portal.templates.template_face import shortened
 from vmkiln.portal.visit import UNSEEN
@@ -55,12 +53,8 @@ class Written:
     parameters: tuple[Parameter, ...]
 
 
-def deployment_in(text: str) -> Written | None:
-    """The deployment template that a text is; None for anything else, which is told of elsewhere."""
-    try:
-        document = read_json(text, file_name="template")
-    except TemplateInvalid:
-        return None
+def deployment_in(document: Any) -> Written | None:
+    """The deployment template that a text held; None for anything else, which is told of elsewhere."""
     if not isinstance(document, dict) or not is_deployment_template(document):
         return None
     declared = member(document, "parameters")

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vmkiln.arm_template.json_places import places_in
+from vmkiln.arm_template.json_places import Places
 from vmkiln.portal.templates.template_face import shortened
 
 MOST_LETTERS = 200  # of a line that is shown
@@ -23,12 +23,11 @@ class Line:
     is_first: bool
 
 
-def placed(text: str, details: Sequence[Mapping[str, Any]], *, fields: Collection[str]) -> list[dict[str, Any]]:
+def placed(places: Places, details: Sequence[Mapping[str, Any]], *, fields: Collection[str]) -> list[dict[str, Any]]:
     """The details of an error, each with `line` and `column` where its target names something in the text.
 
     `fields` are targets that are the form's own, and not in the text.
     """
-    places = places_in(text)
     found: list[dict[str, Any]] = []
     for detail in details:
         target = str(detail.get("target") or "")

@@ -15,17 +15,16 @@ from vmkiln.portal.templates.deployment_form import MOST_PARAMETERS, OPEN, Writt
 from vmkiln.portal.templates.examples import TITLES, example
 from vmkiln.portal.templates.marked_text import marked, placed
 from vmkiln.portal.templates.plan_view import PLAN, plan_shown
+from vmkiln.portal.templates.read_text import MOST_CHECKED_LETTERS, ReadText, read_text
 from vmkiln.portal.templates.source_choice import Choice, choices
 from vmkiln.portal.templates.template_face import copied
 from vmkiln.portal.templates.template_page import TYPE, subscriptions_of
 from vmkiln.portal.templates.written_template import (
     FIELDS,
-    check,
     detail_of,
     field_mistakes,
-    filled,
     looked_at,
-    read,
+    mistakes_of,
     with_source,
 )
 from vmkiln.portal.told import Done
@@ -38,7 +37,6 @@ DEPLOYMENTS = "providers/Microsoft.Resources/deployments"
 NO_GROUP = "there is no resource group of this name, which a deployment needs: make it first, or name another"
 NO_PLAN = "a deployment has no plan; the image template that it makes has one on its page"
 MISTAKES = "The form has mistakes."
-MOST_CHECKED_LETTERS = 128 * 1024
 MOST_MISTAKES = 100  # told of a form that is checked
 EMPTY = {"subscription": "", "group": "", "name": "", "source": "", "body": ""}
 
@@ -67,25 +65,28 @@ async def create(visit: Visit) -> Response:
     """Do what the button says: create, check, plan, or put the chosen source into the text; every mistake is shown."""
     values = {**EMPTY, **await visit.form()}
     action = values.get("action")
+    text: ReadText | None = None
     try:
         values = await _with_source(values)
+        text = await run_in_threadpool(read_text, values)  # it may have megabytes
         if action == "source":
-            return await _form(visit, values, is_source_in=True)
-        if (written := await run_in_threadpool(deployment_in, filled(values))) is not None:
-            return await _deployed(visit, values, written)
+            return await _form(visit, values, text, is_source_in=True)
+        if (written := await run_in_threadpool(deployment_in, text.value)) is not None:
+            return await _deployed(visit, values, text, written)
         if action == "check":
-            return await _form(visit, values, warnings=await _checked(visit, values))
+            return await _form(visit, values, text, warnings=await _checked(visit, values, text))
         if action == "plan":
-            warnings = await _checked(visit, values)
-            return await _form(visit, values, warnings=warnings, plan=await _planned(visit, values))
-        return done(Done.CREATE, values["name"], f"{PREFIX}{await _created(visit, values)}")
+            warnings = await _checked(visit, values, text)
+            plan = await visit.api.ask("POST", f"{_template_id(values)}/{PLAN}", body=text.value)
+            return await _form(visit, values, text, warnings=warnings, plan=plan_shown(plan))
+        return done(Done.CREATE, values["name"], f"{PREFIX}{await _created(visit, values, text)}")
     except ArmError as error:
         if error.status == 401:
             raise
-        return await _form(visit, values, error=error)
+        return await _form(visit, values, text, error=error)
 
 
-async def _deployed(visit: Visit, values: Mapping[str, str], written: Written) -> Response:
+async def _deployed(visit: Visit, values: Mapping[str, str], text: ReadText, written: Written) -> Response:
     """Make what a deployment template has, with the parameters of the form, or only check it. Raises: `ArmError`."""
     given, details = given_in(written, values)
     if details := [*field_mistakes(values), *details]:
@@ -97,7 +98,7 @@ async def _deployed(visit: Visit, values: Mapping[str, str], written: Written) -
         raise ArmError(400, "ResourceGroupNotFound", MISTAKES, details=[{"target": "group", "message": NO_GROUP}])
     if values.get("action") in {"check", "plan"}:
         await visit.api.ask("POST", f"{deployment_id}/validate", body=body)
-        return await _form(visit, values, warnings=[NO_PLAN] if values["action"] == "plan" else [])
+        return await _form(visit, values, text, warnings=[NO_PLAN] if values["action"] == "plan" else [])
     await visit.api.ask("PUT", deployment_id, body=body)
     return done(Done.DEPLOY, values["name"], f"{PREFIX}{deployment_id}")
 
@@ -114,6 +115,7 @@ async def _with_source(values: Mapping[str, str]) -> dict[str, str]:
 async def _form(
     visit: Visit,
     values: Mapping[str, str],
+    text: ReadText | None = None,
     *,
     error: ArmError | None = None,
     warnings: Sequence[str] | None = None,
@@ -121,12 +123,14 @@ async def _form(
     plan: Mapping[str, Any] | None = None,
 ) -> Response:
     """The form as it was sent, with its mistakes, or with what there is to say of one that has none."""
-    written = await run_in_threadpool(deployment_in, filled(values))
+    if text is None:
+        text = await run_in_threadpool(read_text, values)
+    written = await run_in_threadpool(deployment_in, text.value)
     parameters = written.parameters[:MOST_PARAMETERS] if written else ()
     fields = {*FIELDS, *(parameter.field for parameter in parameters)}
     details: Sequence[Mapping[str, Any]] = error.details if error else ()
     if error is not None and details and len(values["body"]) <= MOST_CHECKED_LETTERS:
-        details = await run_in_threadpool(placed, values["body"], details, fields=fields)
+        details = await run_in_threadpool(placed, text.places, details, fields=fields)
         error = ArmError(error.status, error.code, error.message, details=details, hint=error.hint)
     subscriptions = await subscriptions_of(visit)
     return await page(
@@ -160,12 +164,12 @@ async def _sources(visit: Visit, subscriptions: Sequence[str]) -> dict[str, list
     return choices(platform["value"], images["value"])
 
 
-async def _checked(visit: Visit, values: Mapping[str, str]) -> list[str]:
+async def _checked(visit: Visit, values: Mapping[str, str], text: ReadText) -> list[str]:
     """What there is to say of a form without mistakes; nothing is made. Raises: `ArmError` with every mistake."""
     if len(values["body"]) > MOST_CHECKED_LETTERS:
         message = f"The template has more than {MOST_CHECKED_LETTERS // 1024} KiB, too much to be checked here."
         raise ArmError(413, "RequestEntityTooLarge", message, target="body", hint="`vmkiln validate FILE` checks it")
-    details, warnings = await run_in_threadpool(check, values)
+    details, warnings = await run_in_threadpool(looked_at, text, mistakes_of(values, text))
     if not any(detail["target"] in FIELDS for detail in details) and await _is_there(visit, _template_id(values)):
         message = "there is an image template of this name already: delete it first, or take another name"
         details.append({"code": "Conflict", "target": "name", "message": message})
@@ -174,12 +178,6 @@ async def _checked(visit: Visit, values: Mapping[str, str]) -> list[str]:
         told = f"The form has {count} mistakes; these are the first." if count > MOST_MISTAKES else MISTAKES
         raise ArmError(400, "InvalidParameter", told, details=details[:MOST_MISTAKES])
     return warnings[:MOST_MISTAKES]
-
-
-async def _planned(visit: Visit, values: Mapping[str, str]) -> dict[str, Any]:
-    """What a build of a form without mistakes would do. Raises: `ArmError`."""
-    body, _ = await run_in_threadpool(read, values)
-    return plan_shown(await visit.api.ask("POST", f"{_template_id(values)}/{PLAN}", body=body))
 
 
 def _template_id(values: Mapping[str, str]) -> str:
@@ -197,10 +195,10 @@ async def _is_there(visit: Visit, resource_id: str) -> bool:
     return True
 
 
-async def _created(visit: Visit, values: Mapping[str, str]) -> str:
-    body, details = await run_in_threadpool(read, values)  # it may have megabytes
+async def _created(visit: Visit, values: Mapping[str, str], text: ReadText) -> str:
+    body, details = text.value, mistakes_of(values, text)
     if not details and len(values["body"]) <= MOST_CHECKED_LETTERS:  # in our words, not in Azure's
-        details, _ = await run_in_threadpool(looked_at, body, details)
+        details, _ = await run_in_threadpool(looked_at, text, details)
     if details:
         raise ArmError(400, "InvalidParameter", MISTAKES, details=details[:MOST_MISTAKES])
     group = group_id(values["subscription"], values["group"])

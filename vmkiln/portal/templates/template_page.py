@@ -9,6 +9,7 @@ from starlette.responses import Response
 from vmkiln.azure_names import ProvisioningState
 from vmkiln.errors import ArmError
 from vmkiln.portal.overview.acts import events_of
+from vmkiln.portal.overview.allowed import allowed_to
 from vmkiln.portal.rendering import page
 from vmkiln.portal.templates.durations import chart_of
 from vmkiln.portal.templates.template_face import (
@@ -47,12 +48,13 @@ def is_live(template: dict[str, Any]) -> bool:
 
 async def template(visit: Visit) -> Response:
     """One template, its runs, its outputs and triggers."""
-    found, runs, outputs, triggers, events = await asyncio.gather(
+    found, runs, outputs, triggers, events, allowed = await asyncio.gather(
         visit.api.ask("GET", visit.id),
         visit.api.every(f"{visit.id}/{RUNS}"),
         visit.api.every(f"{visit.id}/runOutputs"),
         visit.api.every(f"{visit.id}/triggers"),
         events_of(visit, visit.id),
+        allowed_to(visit),
     )
     return await page(
         "template.html",
@@ -62,6 +64,7 @@ async def template(visit: Visit) -> Response:
         outputs=outputs,
         triggers=triggers,
         events=events,
+        may=allowed.may,
         no_trigger=no_trigger(found["properties"]),
         chart=chart_of(runs),
         limits=limits_of(found),

@@ -1,6 +1,6 @@
 """What somebody wrote into the form of a new template: its text as a template, and every mistake of it; pure.
 
-The form's own fields stand in for the example's placeholders, and a chosen source for the one in the text.
+A chosen source stands in for the one in the text.
 """
 
 import json
@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from vmkiln.arm_template.deployment_template import is_deployment_template
-from vmkiln.arm_template.lenient_json import read_json
 from vmkiln.errors import Mistake, TemplateInvalid
+from vmkiln.portal.templates.read_text import ReadText, read_text
+from vmkiln.provisioning.kept_texts import sent_back
 from vmkiln.template.checked_template import check_image_template
 
 FIELDS = ("subscription", "group", "name", "source")  # of the form, besides the template itself
@@ -18,13 +19,6 @@ INVALID_JSON = "InvalidJson"  # the code of a mistake in the template's text
 MOST_NAME_LETTERS = 500  # of a chosen source
 PARTS = 3  # of a platform image's name
 GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-
-
-def filled(values: Mapping[str, str]) -> str:
-    """The template's text with the form's own fields in place of the example's placeholders."""
-    text = values["body"].replace("/subscriptions/SUBSCRIPTION/", f"/subscriptions/{values['subscription']}/")
-    text = text.replace("/resourceGroups/GROUP/", f"/resourceGroups/{values['group']}/")
-    return text.replace('/images/NAME"', f'/images/{values["name"]}"')
 
 
 def source_named(chosen: str) -> dict[str, str] | None:
@@ -59,7 +53,7 @@ def with_source(values: Mapping[str, str]) -> dict[str, str]:
     try:
         body = json.loads(values["body"], object_pairs_hook=_all_of)
     except (ValueError, RecursionError):
-        message = "is not put into a text that is not plain JSON, such as one with comments: write it there yourself"
+        message = "is not put into a text that is not plain JSON, as YAML or one with comments: write it there yourself"
         raise TemplateInvalid([Mistake("source", message)]) from None
     if isinstance(body, dict) and is_deployment_template(body):
         message = "is not put into a deployment template: write it there yourself, or give its parameter"
@@ -83,13 +77,9 @@ def _name_in(members: Mapping[str, Any], wanted: str) -> str:
     return next((name for name in members if name.lower() == wanted), wanted)
 
 
-def read(values: Mapping[str, str]) -> tuple[Any, list[dict[str, str]]]:
-    """The template that a form has, and what is wrong with the form itself; None for text that cannot be read."""
-    details = field_mistakes(values)
-    try:
-        return read_json(filled(values), file_name="template"), details
-    except TemplateInvalid as error:
-        return None, details + [detail_of(_placed(one.path), one) for one in _as_written(values, error).mistakes]
+def mistakes_of(values: Mapping[str, str], text: ReadText) -> list[dict[str, str]]:
+    """What is wrong with the form's own fields, and why its text cannot be read."""
+    return [*field_mistakes(values), *(detail_of(_placed(one.path), one) for one in text.mistakes)]
 
 
 def field_mistakes(values: Mapping[str, str]) -> list[dict[str, str]]:
@@ -113,27 +103,20 @@ def field_mistakes(values: Mapping[str, str]) -> list[dict[str, str]]:
     ]
 
 
-def _as_written(values: Mapping[str, str], error: TemplateInvalid) -> TemplateInvalid:
-    """The same mistake where it stands in what was written, in which names may be longer than in what is read."""
-    try:
-        read_json(values["body"], file_name="template")
-    except TemplateInvalid as own:
-        return own
-    return error
-
-
 def check(values: Mapping[str, str]) -> tuple[list[dict[str, str]], list[str]]:
     """Every mistake of a form and its template, as far as they show without the service, and warnings."""
-    return looked_at(*read(values))
+    text = read_text(values)
+    return looked_at(text, mistakes_of(values, text))
 
 
-def looked_at(body: Any, details: list[dict[str, str]]) -> tuple[list[dict[str, str]], list[str]]:
-    """The same of what was `read`."""
-    if any(detail["code"] == INVALID_JSON for detail in details):  # of the rest nothing can be said
+def looked_at(text: ReadText, details: list[dict[str, str]]) -> tuple[list[dict[str, str]], list[str]]:
+    """The same of a text that was read, with the mistakes that were found before."""
+    body = text.value
+    if text.mistakes:  # of the rest nothing can be said
         return details, []
     if not isinstance(body, dict):
         return [*details, {"code": INVALID_JSON, "target": "line 1, column 1", "message": "must be an object"}], []
-    mistakes = []
+    _, mistakes = sent_back(body, {}, {}, "")  # a secret that another template keeps is none of a new one
     if body.get("identity") is None:
         mistakes.append(Mistake.missing("identity", 'write {"type": "None"} for no identity'))
     warnings: list[str] = []

@@ -1,0 +1,56 @@
+"""A page offers a visitor what they may do, and nothing that they would be refused."""
+
+from in_process import GROUP, IMAGE, SUBSCRIPTION, TEMPLATE, InProcess
+from page_visitor import Visitor, run_page
+
+from vmkiln.store.rows import HostRow
+
+PERMISSIONS = "/providers/Vmkiln.Builds/permissions"
+ACTING = {
+    "/portal/": ('aria-label="Run web"',),
+    f"/portal{TEMPLATE}": (
+        'value="run"', 'value="cancel"', 'value="delete"', 'value="tags"', 'value="trigger"',
+    ),
+    f"/portal{IMAGE}": ("/download", 'value="delete"'),
+    f"/portal{GROUP}": ('value="delete"',),
+}  # fmt: skip
+CANCEL_OR_RETRY = ('value="cancel"', 'value="retry"')
+
+
+def test_who_may_only_read_is_offered_no_button_that_acts(browser: Visitor, living: InProcess) -> None:
+    run = run_page(living, "publish")
+    browser.token = "guest"
+    for role, may_act in (("Reader", False), ("Contributor", True)):
+        living.access.roles["guest"] = [(role, GROUP)]
+        for path, words in {**ACTING, run: CANCEL_OR_RETRY}.items():
+            page = browser.get(path)
+            assert page.status_code == 200, path
+            assert [word in page.text for word in words] == [may_act] * len(words), path
+        assert ('id="only-read"' in browser.get(f"/portal{TEMPLATE}").text) is not may_act
+
+
+def test_a_host_is_offered_for_draining_to_who_may(browser: Visitor, living: InProcess) -> None:
+    host = HostRow("an-incarnation", "an-id", "worker-1", "x64", "emulated", "", 8, 65_536, 100_000)
+    living.service.store.hosts.register(host, lease_seconds=600)
+    for role, may_act in (("Reader", False), ("Contributor", True)):
+        living.access.roles["guest"] = [(role, "/")]
+        browser.token = "guest"
+        assert ('value="drain"' in browser.get("/portal/hosts").text) is may_act
+    for elsewhere in ("../../subscriptions/x", "..", "a/b", ""):
+        answer = browser.send("/portal/hosts", host=elsewhere, action="drain")
+        assert (answer.status_code, "name must have letters" in answer.text) == (400, True)
+
+
+def test_each_caller_is_told_what_their_own_roles_allow(living: InProcess) -> None:
+    def told(token: str) -> list[tuple[str, list[str]]]:
+        answer = living.get(PERMISSIONS, token=token)
+        assert answer.status_code == 200
+        return [(row["scope"], row["allowed"]) for row in answer.json()["value"]]
+
+    living.access.roles["guest"] = [("Reader", GROUP), ("Reader", GROUP), ("Owner", f"{GROUP}2")]
+    everything = ["action", "assign", "delete", "read", "write"]
+    assert told("guest") == [(GROUP, ["read"]), (f"{GROUP}2", everything)]
+    assert told("reader") == [(f"/subscriptions/{SUBSCRIPTION}", ["read"])]
+    living.access.roles["nobody"] = []
+    assert told("nobody") == []
+    assert living.get(PERMISSIONS, token="unknown").status_code == 401
