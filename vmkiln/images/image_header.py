@@ -50,6 +50,10 @@ MOST_REFERENCE_TABLE_BYTES = 8 * 1024 * 1024
 VHD_MAGIC = b"conectix"
 VDI_MAGIC = b"\x7f\x10\xda\xbe"
 BOOT_SIGNATURE = b"\x55\xaa"
+DISC, DISC_AT = b"CD001", 32769  # ISO 9660; one that a BIOS starts from a stick has a boot signature, too
+TAR, TAR_AT = b"ustar", 257
+OTHER_FORM = "where you trust it, `qemu-img convert -O qcow2 FILE COPY` makes a plain qcow2 of it"
+CUT_OFF = "is the file whole? copy or fetch it once more"
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,9 @@ def format_of(path: Path) -> str:
     if tail.startswith(VHD_MAGIC):
         return "vhd"
     if found := next((name for magic, name in MAGICS.items() if head.startswith(magic)), ""):
-        raise ImageUnsafe(f"this is a {found} file; allowed are qcow2, raw, VHD and VHDX")
+        if found == "VHD":
+            raise ImageUnsafe("the VHD file has no footer at its end", hint=CUT_OFF)
+        raise ImageUnsafe(f"this is a {found} file; allowed are qcow2, raw, VHD and VHDX", hint=OTHER_FORM)
     return "raw"
 
 
@@ -140,14 +146,33 @@ def check_bytes(head: bytes, tail: bytes, *, size_bytes: int, expected_format: s
 def _check_raw(head: bytes, size_bytes: int) -> int:
     for magic, name in MAGICS.items():
         if head.startswith(magic):
-            raise ImageUnsafe(f"the raw disk begins like a {name} file")
+            raise ImageUnsafe(f"the raw disk begins like a {name} file", hint=OTHER_FORM)
     if head[64:68] == VDI_MAGIC:
-        raise ImageUnsafe("the raw disk begins like a VDI file")
+        raise ImageUnsafe("the raw disk begins like a VDI file", hint=OTHER_FORM)
     if size_bytes > MOST_VIRTUAL_BYTES:
         raise ImageUnsafe(f"the disk has {size_bytes} bytes; at most {MOST_VIRTUAL_BYTES} are taken")
-    if head[510:512] != BOOT_SIGNATURE:
-        raise ImageUnsafe("the raw disk has no partition table")
+    check_start(head)
     return size_bytes
+
+
+def check_start(head: bytes) -> None:
+    """Refuse what no machine starts from, by the first 64 KiB that a guest would read; pure. Raises: `ImageUnsafe`."""
+    if not head:
+        raise ImageUnsafe("the file is empty", hint=CUT_OFF)
+    if head[DISC_AT : DISC_AT + len(DISC)] == DISC:
+        raise ImageUnsafe(
+            "this is an installation disc (ISO 9660), and not the disk of a system that is installed",
+            hint="publishers have cloud images beside their discs, as qcow2 or raw",
+        )
+    if head[510:512] == BOOT_SIGNATURE:
+        return
+    if head[TAR_AT : TAR_AT + len(TAR)] == TAR:
+        raise ImageUnsafe("this is a tar archive, such as an OVA", hint="unpack it, and import the disk that is in it")
+    if head.lstrip()[:1] == b"<":
+        raise ImageUnsafe("this is a web page or XML, and no disk", hint="fetch the file itself")
+    raise ImageUnsafe(
+        "the disk has no partition table", hint="a whole disk with its boot loader is needed, not one file system"
+    )
 
 
 def _check_fixed_vhd(head: bytes, tail: bytes, size_bytes: int) -> int:
@@ -164,7 +189,7 @@ def _check_qcow2(head: bytes, size_bytes: int) -> int:
         found = next((name for magic, name in MAGICS.items() if head.startswith(magic)), "something else")
         raise ImageUnsafe(f"this is not a qcow2 file but {found}")
     if len(head) < 104:
-        raise ImageUnsafe("the qcow2 header is cut off")
+        raise ImageUnsafe("the qcow2 header is cut off", hint=CUT_OFF)
     (
         version, backing_offset, backing_size, cluster_bits, size, encryption, l1_entries, l1_offset,
         table_offset, table_clusters, snapshots, _snapshots_offset,
@@ -178,7 +203,10 @@ def _check_qcow2(head: bytes, size_bytes: int) -> int:
         {
             "a backing file": backing_offset != 0 or backing_size != 0,
             # a part of a sector would be left out by tools that count in sectors
-            f"a virtual size of {size} bytes": not 0 < size <= MOST_VIRTUAL_BYTES or size % SECTOR_BYTES != 0,
+            f"a virtual size of {size} bytes (at most {MOST_VIRTUAL_BYTES}, in whole sectors)": not 0
+            < size
+            <= MOST_VIRTUAL_BYTES
+            or size % SECTOR_BYTES != 0,
             "encryption": encryption != 0,
             "snapshots": snapshots != 0,
             "a first-level table that is too large": l1_entries * 8 > MOST_L1_BYTES,
@@ -241,4 +269,6 @@ def _check_extensions(head: bytes, start: int, cluster_bytes: int) -> None:
 def _refuse(problems: dict[str, bool]) -> None:
     found = [problem for problem, is_there in problems.items() if is_there]
     if found:
-        raise ImageUnsafe(f"the qcow2 file has {', '.join(found)}")
+        is_cut_off = all(problem.endswith("out of place") for problem in found)
+        hint = CUT_OFF if is_cut_off else OTHER_FORM
+        raise ImageUnsafe(f"the qcow2 file has {', '.join(found)}", hint=hint)

@@ -32,7 +32,7 @@ from vmkiln.host.disk.disk_image import copy_start, is_same, virtual_size
 from vmkiln.host.making import work_group
 from vmkiln.host.qemu import Disk
 from vmkiln.images.gallery import parse_version
-from vmkiln.images.image_header import format_of
+from vmkiln.images.image_header import HEAD_BYTES, check_start, format_of
 from vmkiln.inspecting.windows_facts import WindowsFacts, check_startable
 from vmkiln.platform_images import making_folder
 from vmkiln.platform_images.boot_disk import BIOS_BOOT_TYPE, BOOT_CODE_BYTES, ESP_TYPE, SECTOR
@@ -178,7 +178,11 @@ async def import_image(
         progress(f"looking at the {image_format} image, and converting it")
         file = folder / "disk.qcow2"
         await inspected(taken, image_format, file)
-        generation = facts.generation or await _generation(name, file, folder)
+        start = folder / "start"
+        await copy_start(Disk(file, "qcow2"), start, size_bytes=HEAD_BYTES)
+        begins = await off_loop(start.read_bytes)
+        check_start(begins)  # of a disk that was packed, too, which is seen only now
+        generation = facts.generation or _generation(name, begins)
         os_type = os_type_of(name, facts)
         found = await _windows_facts(file, folder, look, progress) if look and os_type == "Windows" else {}
         if there := await off_loop(_there, cache_directory, name, version):
@@ -306,13 +310,11 @@ def _format(taken: Path, source: str) -> str:
     return format_of(taken)
 
 
-async def _generation(name: ImportedName, disk: Path, folder: Path) -> int:
+def _generation(name: ImportedName, start: bytes) -> int:
     """The Hyper-V generation: as the SKU says it, else 2 for a disk that starts by UEFI alone, else 1."""
     if said := re.search(r"(?:gen|-g)([12])\b", name.sku.lower()):
         return int(said[1])
-    start = folder / "start"
-    await copy_start(Disk(disk, "qcow2"), start, size_bytes=PARTITION_TABLE_BYTES)
-    return 2 if starts_by_uefi_alone(await off_loop(start.read_bytes)) else 1
+    return 2 if starts_by_uefi_alone(start[:PARTITION_TABLE_BYTES]) else 1
 
 
 def starts_by_uefi_alone(start: bytes) -> bool:
