@@ -91,17 +91,27 @@ class DiskContents:
         return tuple(found)
 
     @cached_property
-    def root(self) -> tuple[Volume, bytes] | None:
-        """The volume with the operating system, and the folder in it that is the root; none when there is no such.
+    def roots(self) -> tuple[tuple[Volume, bytes], ...]:
+        """Every volume with an operating system, and the folder in it that is the root, the likeliest first.
 
-        The folder has a slash at its end, or is ''. On btrfs the root may be a subvolume.
+        The folder has a slash at its end, or is '': on btrfs alone a root may be a subvolume. Who was root in the guest
+        can make a volume look like one, and a folder of btrfs.
         """
-        for volume in self.volumes:
-            for path in sorted(volume.contents, key=len):
-                for name in OS_RELEASE:
-                    if path == name.encode() or (path.endswith(b"/" + name.encode()) and path.count(b"/") <= 3):
-                        return volume, path.removesuffix(name.encode())
-        return None
+        found = {
+            (number, path.removesuffix(name.encode()))
+            for number, volume in enumerate(self.volumes)
+            for path in volume.contents
+            for name in OS_RELEASE
+            if path == name.encode()
+            or (volume.filesystem == "btrfs" and path.endswith(b"/" + name.encode()) and path.count(b"/") <= 3)
+        }
+        ordered = sorted(found, key=lambda one: (one[1] != b"", -self.volumes[one[0]].used_bytes, len(one[1]), one))
+        return tuple((self.volumes[number], folder) for number, folder in ordered)
+
+    @property
+    def root(self) -> tuple[Volume, bytes] | None:
+        """The likeliest of `roots`; none when there is none."""
+        return next(iter(self.roots), None)
 
     @property
     def os_release(self) -> Mapping[str, str]:
@@ -199,13 +209,23 @@ class DiskContents:
         for volume in self.volumes:
             if volume is root or volume.unread:
                 continue
-            names = {f"UUID={volume.uuid}", f"LABEL={volume.label}", f"/dev/mapper/{volume.device}"}
-            names.add("/dev/" + volume.device.replace("--", "\0").replace("-", "/").replace("\0", "-"))
-            where = [line[1].strip("/") + "/" for line in lines if len(line) > 1 and line[0].strip('"') in names]
+            names = self._names_of(volume)
+            where = [line[1].strip("/") + "/" for line in lines if len(line) > 1 and line[0].replace('"', "") in names]
             found.append((volume, b"", where[0] if where and where[0] != "/" else f"<{volume.device}>/"))
         if folder:  # what a btrfs file system has beside the root
             found.append((root, b"", f"<{root.device}>/"))
         return tuple(found)
+
+    def _names_of(self, volume: Volume) -> set[str]:
+        """What a line of fstab may call a volume."""
+        found = {f"UUID={volume.uuid}", f"LABEL={volume.label}", f"/dev/mapper/{volume.device}"}
+        found |= {f"/dev/disk/by-uuid/{volume.uuid}", f"/dev/disk/by-label/{volume.label}"}
+        found.add("/dev/" + volume.device.replace("--", "\0").replace("-", "/").replace("\0", "-"))
+        for number, disk in enumerate(self.disks[:26]):
+            if volume.device == disk.serial or volume.device.startswith(f"{disk.serial}-"):
+                partition = volume.device.removeprefix(disk.serial).removeprefix("-")
+                found |= {f"/dev/{kind}{chr(ord('a') + number)}{partition}" for kind in ("sd", "vd", "xvd")}
+        return found
 
 
 def shown(path: bytes) -> str:

@@ -7,7 +7,8 @@ put it there, and it may be meant.
 import re
 from collections.abc import Iterator
 
-from vmkiln.inspecting.disk_contents import FILE, DiskContents, Entry
+from vmkiln.inspecting.disk_contents import FILE, LINK, DiskContents, Entry
+from vmkiln.inspecting.places import Places
 from vmkiln.inspecting.residue import Found, Residue
 
 MOST_TOLD = 30
@@ -21,13 +22,15 @@ _PATHS = (
     (Residue.MACHINE_ID, rf"(var/log|run/log)/journal/{_ID}(/.*)?"),
     (Residue.MACHINE_ID, r"var/lib/NetworkManager/secret_key"),  # ids and addresses are made of it
     (Residue.CLOUD_INIT, r"var/lib/cloud/(instance|instances/.+|seed/nocloud.*|data/.+)"),
-    (Residue.CLOUD_INIT, r"var/log/cloud-init(-output)?\.log"),
+    (Residue.CLOUD_INIT, r"var/log/cloud-init(-output)?\.log(\..+)?"),
     (Residue.CLOUD_INIT, r"etc/netplan/50-cloud-init\.yaml|etc/systemd/network/10-cloud-init-.+\.network"),
     (Residue.CLOUD_INIT, r"etc/network/interfaces\.d/50-cloud-init(\.cfg)?"),
     (Residue.CLOUD_INIT, r"etc/NetworkManager/system-connections/cloud-init-.+\.nmconnection"),
     (Residue.RANDOM_SEED, r"var/lib/(systemd/random-seed|systemd/credential\.secret|urandom/random-seed)"),
+    (Residue.RANDOM_SEED, r"((boot|efi|boot/efi)/)?loader/random-seed"),  # systemd-boot's, in the EFI partition
     (Residue.HISTORY, r"root/\.(bash_history|ash_history|zsh_history|wget-hsts|lesshst|viminfo)"),
     (Residue.LEASES, r"var/lib/(dhcp|dhclient|dhcpcd|NetworkManager)/.+\.leases?"),
+    (Residue.LEASES, r"var/lib/(wicked/(lease-.+|duid)\.xml|dhcpcd/(duid|secret))"),
     (Residue.PACKER_FILES, r"(var/)?tmp/(script_[0-9]+\.sh|packer-.+|DeprovisioningScript\.sh)"),
     (Residue.PACKER_FILES, r"etc/systemd/system/(local-fs\.target\.wants/)?run-packer\.mount"),
 )
@@ -46,33 +49,38 @@ _TOLD_BY_NAME = (
 
 def residues(contents: DiskContents, *, user: str, host_name: str, key_comment: str) -> tuple[Found, ...]:
     """What the build left, by kind and place. `user` is the build's own; `key_comment` is that of its login key."""
-    patterns = [(kind, re.compile(pattern.replace("{user}", re.escape(user)))) for kind, pattern in _PATHS]
-    found = {Found(kind, f"/{path}") for path, entry in contents.paths() for kind in _kinds(path, entry, patterns)}
-    found |= set(_in_files(contents, user, host_name, key_comment))
+    patterns = [(kind, pattern.replace("{user}", re.escape(user))) for kind, pattern in _PATHS]
+    is_any = re.compile("|".join(pattern for _, pattern in patterns))
+    kinds = [(kind, re.compile(pattern)) for kind, pattern in patterns]
+    places = Places(contents)
+    found = set(_in_files(contents, places, user, host_name, key_comment))
+    for path, entry in contents.paths():
+        if _is_nothing(entry):
+            continue
+        for name in filter(is_any.fullmatch, places.of(path)):
+            found |= {Found(kind, f"/{path}") for kind, pattern in kinds if pattern.fullmatch(name)}
     return tuple(sorted(found, key=lambda one: (list(Residue).index(one.residue), one.place)))
 
 
-def _kinds(path: str, entry: Entry, patterns: list[tuple[Residue, "re.Pattern[str]"]]) -> Iterator[Residue]:
-    if entry.kind == FILE and not entry.size_bytes:
-        return
-    for kind, pattern in patterns:
-        if pattern.fullmatch(path):
-            yield kind
+def _is_nothing(entry: Entry) -> bool:
+    return (entry.kind == FILE and not entry.size_bytes) or (entry.kind == LINK and entry.target == b"/dev/null")
 
 
-def _in_files(contents: DiskContents, user: str, host_name: str, key_comment: str) -> Iterator[Found]:
-    if user in contents.users:
-        yield Found(Residue.BUILD_USER, "/etc/passwd")
+def _in_files(contents: DiskContents, places: Places, user: str, host_name: str, key_comment: str) -> Iterator[Found]:
     for path, content in contents.files():
+        names = places.of(path)
         text = content.decode(errors="replace")
         lines = text.splitlines()
-        if path.startswith("etc/sudoers") and any(re.match(rf"{re.escape(user)}[\s=]", line) for line in lines):
+        if "etc/passwd" in names and any(line.startswith(f"{user}:") for line in lines):
+            yield Found(Residue.BUILD_USER, f"/{path}")
+        is_sudoers = any(name.startswith("etc/sudoers") for name in names)
+        if is_sudoers and any(re.match(rf"{re.escape(user)}[\s=]", line) for line in lines):
             yield Found(Residue.SUDO_RIGHTS, f"/{path}")
         if "/.ssh/authorized_keys" in path and any(line.rstrip().endswith(f" {key_comment}") for line in lines):
             yield Found(Residue.LOGIN_KEY, f"/{path}")
-        if path in {"etc/machine-id", "var/lib/dbus/machine-id"} and text.strip() not in {"", "uninitialized"}:
+        if names & {"etc/machine-id", "var/lib/dbus/machine-id"} and text.strip() not in {"", "uninitialized"}:
             yield Found(Residue.MACHINE_ID, f"/{path}")
-        if path in {"etc/hostname", "etc/hosts"} and host_name in text.split():
+        if names & {"etc/hostname", "etc/hosts"} and host_name in text.split():
             yield Found(Residue.CLOUD_INIT, f"/{path}")
 
 

@@ -34,8 +34,11 @@ if [ -d /var/lib/dbus ]; then ln -s /etc/machine-id /var/lib/dbus/machine-id; fi
 # its service would write the seed again while the VM powers off
 systemctl stop systemd-random-seed.service > /dev/null 2>&1
 take "the random seed and this VM's devices" /var/lib/systemd/random-seed /var/lib/systemd/credential.secret \
+    /boot/loader/random-seed /boot/efi/loader/random-seed /efi/loader/random-seed \
     /etc/udev/rules.d/70-persistent-net.rules
-take "leases" /var/lib/dhcp/*.leases /var/lib/dhcp/*.lease /var/lib/NetworkManager/*.lease /run/systemd/netif/leases/*
+take "leases" /var/lib/dhcp/*.leases /var/lib/dhcp/*.lease /var/lib/dhclient/*.lease* /var/lib/dhcpcd/*.lease* \
+    /var/lib/dhcpcd/duid /var/lib/dhcpcd/secret /var/lib/wicked/lease-*.xml /var/lib/wicked/duid.xml \
+    /var/lib/NetworkManager/*.lease /run/systemd/netif/leases/*
 take "the journal" /var/log/journal/* /run/log/journal/*
 take "root's traces" /root/.bash_history /root/.wget-hsts
 

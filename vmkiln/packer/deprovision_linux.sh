@@ -69,7 +69,7 @@ for file in /etc/netplan/50-cloud-init.yaml /etc/systemd/network/10-cloud-init-*
 done
 rmdir /etc/systemd/system/local-fs.target.wants 2> /dev/null
 rm -rf /run/netplan /run/cloud-init /var/lib/cloud/instance /var/lib/cloud/instances /var/lib/cloud/seed/nocloud*
-rm -f /var/lib/cloud/data/* /var/log/cloud-init.log /var/log/cloud-init-output.log
+rm -f /var/lib/cloud/data/* /var/log/cloud-init.log* /var/log/cloud-init-output.log*
 # NetworkManager's addresses and its DHCP ids come of it; it makes another at its next start
 rm -f /var/lib/NetworkManager/secret_key
 if [ "$(cat /etc/hostname 2> /dev/null)" = "build-vm" ]; then echo localhost > /etc/hostname; fi

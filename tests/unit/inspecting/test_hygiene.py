@@ -1,9 +1,12 @@
 """What a build left on a disk is found by kind and place, and what others put there is told, not refused."""
 
+from dataclasses import replace
+
 import pytest
 
 from vmkiln.inspecting.disk_contents import DiskContents, Entry, Volume
 from vmkiln.inspecting.hygiene import MOST_TOLD, residues, told
+from vmkiln.inspecting.places import Places
 from vmkiln.inspecting.residue import Found, Residue
 
 CLEAN_FILES = {
@@ -29,7 +32,9 @@ def a_disk(
     entries = [Entry((top + path).encode(), 0o100644, 0, 0, len(content)) for path, content in found.items()]
     entries += [Entry((top + path).encode(), 0o040755, 0, 0, 4096) for path in folders]
     contents = {(top + path).encode(): content for path, content in found.items()}
-    return DiskContents((), (Volume("disk0-1", "ext4", 1, 1, "", "", "", tuple(entries), contents, marks),))
+    return DiskContents(
+        (), (Volume("disk0-1", "btrfs" if top else "ext4", 1, 1, "", "", "", tuple(entries), contents, marks),)
+    )
 
 
 def left(disk: DiskContents) -> list[Found]:
@@ -63,9 +68,13 @@ def test_an_image_that_belongs_to_nobody_is_clean() -> None:
         (Residue.CLOUD_INIT, "etc/netplan/50-cloud-init.yaml", b"x"),
         (Residue.CLOUD_INIT, "etc/hostname", b"build-vm\n"),
         (Residue.CLOUD_INIT, "etc/hosts", b"127.0.1.1 build-vm build-vm\n"),
+        (Residue.CLOUD_INIT, "var/log/cloud-init-output.log.1.gz", b"x"),
         (Residue.RANDOM_SEED, "var/lib/systemd/random-seed", b"x"),
+        (Residue.RANDOM_SEED, "boot/efi/loader/random-seed", b"x"),
         (Residue.HISTORY, "root/.bash_history", b"x"),
         (Residue.LEASES, "var/lib/dhcp/dhclient.eth0.leases", b"x"),
+        (Residue.LEASES, "var/lib/wicked/lease-eth0-dhcp-ipv4.xml", b"x"),
+        (Residue.LEASES, "var/lib/dhcpcd/duid", b"x"),
         (Residue.PACKER_FILES, "tmp/script_1234.sh", b"x"),
         (Residue.PACKER_FILES, "etc/systemd/system/run-packer.mount", b"x"),
     ],
@@ -122,3 +131,93 @@ def test_no_more_is_told_than_one_reads() -> None:
     disk = a_disk(marks=tuple((f"a/{number}".encode(), "private key") for number in range(MOST_TOLD + 20)))
     assert len(told(disk)) == MOST_TOLD + 1
     assert told(disk)[-1] == "and 21 more"
+
+
+KEY = "etc/ssh/ssh_host_ed25519_key"
+ROOT_FILES = {path: CLEAN_FILES[path] for path in ("etc/os-release", "etc/passwd", "etc/machine-id")}
+
+
+def a_volume(
+    device: str,
+    files: dict[str, bytes],
+    *,
+    links: dict[str, str] | None = None,
+    filesystem: str = "ext4",
+    used: int = 1,
+) -> Volume:
+    entries = [Entry(path.encode(), 0o100644, 0, 0, len(content)) for path, content in files.items()]
+    entries += [Entry(path.encode(), 0o120777, 0, 0, 1, target.encode()) for path, target in (links or {}).items()]
+    contents = {path.encode(): content for path, content in files.items()}
+    return Volume(device, filesystem, 9, used, f"uuid-{device}", "", "", tuple(entries), contents)
+
+
+def places_left(*volumes: Volume) -> list[str]:
+    return [str(one) for one in left(DiskContents((), volumes))]
+
+
+@pytest.mark.parametrize("filesystem", ["ext4", "btrfs"])
+@pytest.mark.parametrize("decoy", ["a/", "srv/x/"])
+def test_a_folder_that_looks_like_a_root_hides_nothing_of_the_root(filesystem: str, decoy: str) -> None:
+    files = {decoy + path: content for path, content in CLEAN_FILES.items()}
+    del_ = {**ROOT_FILES, KEY: b"x", "usr/lib/os-release": b"ID=debian\n"}
+    del del_["etc/os-release"]  # as Debian has it, a link
+    disk = a_volume("disk0-1", {**files, **del_}, filesystem=filesystem)
+    [found] = places_left(disk)
+    assert found.startswith("host-keys: /")
+    assert found.endswith(KEY)
+
+
+def test_a_volume_that_looks_like_a_root_hides_nothing_of_the_root() -> None:
+    decoy = a_volume("disk0-1", {**ROOT_FILES, "etc/fstab": b"UUID=uuid-disk0-2 /x ext4 defaults 0 0\n"}, used=2)
+    root = a_volume("disk0-2", {"etc/passwd": b"root:x:0:0::/:/bin/sh\n", KEY: b"x"})
+    assert places_left(decoy, root) == [f"host-keys: /x/{KEY}"]
+    assert places_left(root, a_volume("disk0-1", ROOT_FILES)) == [f"host-keys: /<disk0-2>/{KEY}"]
+
+
+def test_a_snapshot_of_btrfs_is_looked_at_as_the_root_is() -> None:
+    snapshot = "@/.snapshots/1/snapshot/"
+    files = {f"@/{path}": content for path, content in ROOT_FILES.items()}
+    files |= {f"{snapshot}{path}": content for path, content in (ROOT_FILES | {KEY: b"x"}).items()}
+    disk = a_volume("disk0-1", files, filesystem="btrfs")
+    assert places_left(disk) == ["host-keys: /.snapshots/1/snapshot/" + KEY]
+
+
+@pytest.mark.parametrize("line", ["", "UUID=uuid-disk1 /opt ext4 defaults 0 0\n"], ids=["no line", "another place"])
+@pytest.mark.parametrize("path", ["lib/systemd/random-seed", f"log/journal/{'0' * 32}/x", "systemd/random-seed"])
+def test_a_volume_is_looked_at_as_var_wherever_fstab_has_it(line: str, path: str) -> None:
+    root = a_volume("disk0-1", {**ROOT_FILES, "etc/fstab": line.encode()})
+    assert len(places_left(root, a_volume("disk1", {path: b"x"}))) == 1
+    assert places_left(root, a_volume("disk1", {"data/x": b"x", "packer/x": b"x"})) == []
+
+
+def test_what_stands_behind_a_link_is_looked_at_by_the_links_name() -> None:
+    files = {**ROOT_FILES, "opt/keys/ssh_host_rsa_key": b"x"}
+    assert places_left(a_volume("disk0-1", files)) == []
+    for links in ({"etc/ssh": "/opt/keys"}, {"etc/ssh": "../opt/other", "opt/other": "keys"}):
+        assert places_left(a_volume("disk0-1", files, links=links)) == ["host-keys: /opt/keys/ssh_host_rsa_key"], links
+    assert places_left(a_volume("disk0-1", files, links={"etc/ssh": "../srv"})) == []
+    bound = {**files, "etc/fstab": b"/opt/keys /etc/ssh none bind 0 0\n"}
+    assert places_left(a_volume("disk0-1", bound)) == ["host-keys: /opt/keys/ssh_host_rsa_key"]
+    ring = {"etc/ssh": "/etc/ssh", "var": "/tmp", "tmp": "/var"}
+    assert places_left(a_volume("disk0-1", files, links=ring)) == []
+
+
+def test_what_a_link_hides_from_the_look_is_unproven() -> None:
+    files = {**ROOT_FILES, "opt/id": b"0" * 33}
+    del files["etc/machine-id"]
+    links = {"etc/machine-id": "/opt/id", "etc/ssh": "/usr/share/keys", "var/lib/dbus/machine-id": "/etc/machine-id"}
+    volume = a_volume("disk0-1", files, links=links)
+    told_whole = {path: content for path, content in volume.contents.items() if path != b"opt/id"}
+    disk = DiskContents((), (replace(volume, contents=told_whole),))
+    assert list(Places(disk).untold()) == [
+        "/etc/machine-id leads to /opt/id, which is not read",
+        "/etc/ssh leads to /usr/share/keys, of which not all is told",
+        "/var/lib/dbus/machine-id leads to /opt/id, which is not read",
+    ]
+    assert list(Places(a_disk()).untold()) == []
+
+
+def test_a_history_that_leads_to_nothing_is_none() -> None:
+    links = {"root/.bash_history": "/dev/null"}
+    assert places_left(a_volume("disk0-1", ROOT_FILES, links=links)) == []
+    assert places_left(a_volume("disk0-1", ROOT_FILES, links={"root/.bash_history": "/opt/h"})) != []

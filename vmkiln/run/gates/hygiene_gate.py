@@ -23,6 +23,7 @@ from vmkiln.inspecting.byte_search import found_in
 from vmkiln.inspecting.disk_contents import DiskContents
 from vmkiln.inspecting.hygiene import residues, told
 from vmkiln.inspecting.inspection import describe, look_at
+from vmkiln.inspecting.places import Places
 from vmkiln.inspecting.residue import ALL, TAG, Allowed, Found, Residue, allowed_of, tag_of
 from vmkiln.run.customizing import VM_NAME
 from vmkiln.run.finished import build_keys
@@ -112,7 +113,7 @@ def _seen_in(contents: DiskContents) -> tuple[tuple[Found, ...], tuple[str, ...]
         host_name=cloud_init_seed.HOST_NAME,
         key_comment=cloud_init_seed.KEY_COMMENT,
     )
-    unread = contents.unproven
+    unread = [*contents.unproven, *Places(contents).untold()]
     unproven = [_short(one) for one in unread[:MOST_UNPROVEN]]
     if len(unread) > MOST_UNPROVEN:
         unproven.append(f"{len(unread) - MOST_UNPROVEN} more places that could not be read")
