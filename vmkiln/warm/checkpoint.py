@@ -104,10 +104,16 @@ def record_of(about: About) -> Mapping[str, object]:
 
 
 def replace_others(folder: Path, own: Checkpoint) -> None:
-    """Delete the same template's other checkpoints of the same position."""
+    """Delete the same template's other checkpoints of the same position; its other disks of whole builds, for one.
+
+    Behind how many customizers such a disk is does not tell it from others: a template may get one more, or lose one.
+    """
+
+    def place(about: About) -> tuple[str, int]:
+        return about.scope, -1 if about.is_whole else about.position
+
     for one in all_of(folder):
-        same = (one.about.scope, one.about.position) == (own.about.scope, own.about.position)
-        if same and one.key != own.key:
+        if place(one.about) == place(own.about) and one.key != own.key:
             saved_vm.discard(one.saved)
 
 

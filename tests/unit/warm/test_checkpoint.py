@@ -15,12 +15,21 @@ NOW = 1_000_000.0
 DAY = 86_400.0
 
 
-def kept(folder: Path, name: str, *, position: int = 1, scope: str = SCOPE, made: float = NOW, used: int = 1) -> str:
+def kept(
+    folder: Path,
+    name: str,
+    *,
+    position: int = 1,
+    scope: str = SCOPE,
+    made: float = NOW,
+    used: int = 1,
+    instance: str = "instance",
+) -> str:
     """A checkpoint of 1 MiB; its key."""
     key = saved_vm.key_of({"name": name})
     workplace = saved_vm.begun(folder, key)
     (workplace / saved_vm.MEMORY).write_bytes(b"m" * saved_vm.MIB)
-    about = About(scope, position, f"step {position}", "run", "web", made, "instance")
+    about = About(scope, position, f"step {position}", "run", "web", made, instance)
     saved_vm.finished(workplace, b"devices", "digest", about=checkpoint.record_of(about))
     saved_vm.named(workplace)
     os.utime(folder / key, (used, used))
@@ -163,3 +172,15 @@ def test_only_their_records_are_read_to_tell_of_them(tmp_path: Path, monkeypatch
     for module, name in ((os, "utime"), (saved_vm, "found"), (saved_vm, "bytes_of")):
         monkeypatch.setattr(module, name, refuse)
     assert [one.position for one in checkpoint.told_of(tmp_path, SCOPE)] == [1, 2]
+
+
+def test_the_disk_of_a_whole_build_and_a_last_customizers_checkpoint_stay_beside_each_other(tmp_path: Path) -> None:
+    """Of a template that got one customizer more, the new one is behind as many as the older disk is."""
+    whole, step = kept(tmp_path, "whole", position=3, instance=""), kept(tmp_path, "step", position=3)
+    by_key = {one.key: one for one in checkpoint.all_of(tmp_path)}
+    checkpoint.replace_others(tmp_path, by_key[step])
+    checkpoint.replace_others(tmp_path, by_key[whole])
+    assert names(tmp_path) == {whole, step}
+    newer = kept(tmp_path, "newer", position=4, instance="")
+    checkpoint.replace_others(tmp_path, next(one for one in checkpoint.all_of(tmp_path) if one.key == newer))
+    assert names(tmp_path) == {newer, step}, "one disk of whole builds for each template"

@@ -4,8 +4,8 @@ It lies beside the checkpoints, as one behind the last step, of a VM that is off
 takes it runs no step and no VM; its gates look at the disk as at any other. The keys of the build that made it lie with
 it, sealed for that disk, for they are what is searched for in its bytes: without them it is neither kept nor taken.
 
-*Leaves behind:* a folder in the cache; a copy of the disk in the run's folder. *Undone by:* as what `keeping.py` keeps;
-the deletion of the run's folder. *Safe to repeat:* yes.
+*Leaves behind:* a folder in the cache; a copy of the disk in the run's folder, with its receipt. *Undone by:* as what
+`keeping.py` keeps; the deletion of the run's folder. *Safe to repeat:* yes.
 """
 
 import contextlib
@@ -14,6 +14,7 @@ import shutil
 import time
 from pathlib import Path
 
+from vmkiln.azure_names import DISK
 from vmkiln.errors import StorageFailed, VmkilnError
 from vmkiln.files.durable_file import reported, sync
 from vmkiln.host.saved import memory_file, saved_vm
@@ -27,7 +28,8 @@ from vmkiln.run.finished import build_keys
 from vmkiln.run.run_context import Staged
 from vmkiln.run.run_event import Notice
 from vmkiln.run.starts import build_vm_start
-from vmkiln.waiting.off_loop import off_loop, until_cancelled
+from vmkiln.staging.staging_resource_group import resources
+from vmkiln.waiting.off_loop import off_loop, off_loop_with, until_cancelled
 from vmkiln.warm import checkpoint
 from vmkiln.warm.checkpoint import Checkpoint
 from vmkiln.warm.saved_base import BaseStart
@@ -58,7 +60,9 @@ async def taken(staged: Staged, hit: Checkpoint, own: Path, *, name: str) -> str
     """
     reason = await off_loop(_why_without_keys, staged, hit)
     if not reason:
-        start = await build_vm_start.copied_disk(staged, BaseStart(hit.saved), own)
+        disk = ((DISK, f"{name}-os-disk", {"path": str(own)}),)  # recorded as that of a VM is
+        async with off_loop_with(lambda: resources(staged.group, staged.host.store, disk, exist=True)):
+            start = await build_vm_start.copied_disk(staged, BaseStart(hit.saved), own)
         reason = start.reason
     if reason:
         staged.tell(Notice(f"the disk that was kept is not used: {reason}", is_warning=True))

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from vmkiln.azure_names import DISK
 from vmkiln.errors import StorageFailed
 from vmkiln.host.saved import saved_vm
 from vmkiln.run.checkpoints import keeping, whole_builds
@@ -42,12 +43,21 @@ def a_run(home: Path, store: Store, run_id: str, **more: Any) -> Any:
     directory.mkdir()
     facts: dict[str, Any] = {}
     told: list[Any] = []
+    disks: list[Any] = []
+    staging = SimpleNamespace(
+        add_resources=lambda _group, entries, **_more: disks.extend(entries) or [len(disks)],
+        resources_deleted=lambda numbers: disks.append(("deleted", numbers)),
+    )
     runs = SimpleNamespace(
         add_facts=lambda _run, **added: facts.update(added), find=lambda _run: SimpleNamespace(facts=facts)
     )
     asked = {"uses_checkpoints": True, "most_checkpoint_age_seconds": 86_400} | more
     return SimpleNamespace(
-        host=SimpleNamespace(settings=Settings(home=home), store=SimpleNamespace(runs=runs, seal=store.seal)),
+        host=SimpleNamespace(
+            settings=Settings(home=home), store=SimpleNamespace(runs=runs, seal=store.seal, staging=staging)
+        ),
+        group=SimpleNamespace(name="group", run_id=run_id),
+        disks=disks,
         request=SimpleNamespace(run_id=run_id, template_name="web", **asked),
         source=SimpleNamespace(digest="of the source"),
         directory=directory,
@@ -81,6 +91,7 @@ async def test_the_same_build_takes_the_disk_and_its_makers_keys_are_searched_fo
     said = await whole_builds.taken(run, hit, own, name=BUILD_VM)
     assert said.startswith("no step has changed, so none runs: the disk of the build-vm is as run first left it, ")
     assert own.read_bytes() == b"customized"
+    assert run.disks == [(DISK, "build-vm-os-disk", {"path": str(own)}), ("deleted", [1])], "it has a receipt"
     assert own.stat().st_mode & 0o777 == 0o600, "its own, which it may write"
     assert own.stat().st_ino != hit.saved.disk.stat().st_ino  # type: ignore[union-attr]
     assert build_keys.known(run) == wanted
