@@ -34,13 +34,18 @@ class Verdict:
         }
 
 
-def verify(digests: Mapping[str, str], envelope: str, keys: Mapping[str, str]) -> Verdict:
+def verify(digests: Mapping[str, str], envelope: str, keys: Mapping[str, str], *, image_id: str = "") -> Verdict:
     """Check files, as SHA-256 by name, against a signed statement; each must be a subject of it.
 
-    Raises: `ProvenanceRefused`.
+    With an image's id, only what the statement says of that image counts: another's, an older version's, may have come
+    into its place with its own statement. Raises: `ProvenanceRefused`.
     """
     told, key_id = opened(envelope, keys)
-    subjects = {subject.sha256: subject.name for subject in subjects_of(told)}
+    own = f"{image_id}/".lower()
+    found = [one for one in subjects_of(told) if not image_id or one.name.lower().startswith(own)]
+    if not found:
+        raise ProvenanceRefused(f"the statement is about another image than {image_id}")
+    subjects = {subject.sha256: subject.name for subject in found}
     if not digests:
         raise ProvenanceRefused("there is no file to verify")
     for name, digest in digests.items():

@@ -104,3 +104,13 @@ def test_public_keys_are_read_from_a_file_and_others_refused() -> None:
         with pytest.raises(InputError):
             image_key.keys_in(text, file_name="keys.pem")
     assert image_key.key_id_of(A_KEY.public) == A_KEY.key_id
+
+
+def test_another_images_files_with_their_own_statement_are_not_this_image() -> None:
+    """Replayed: an older version, in the place of a newer one, with all that was kept with it."""
+    envelope = signed(A_STATEMENT, A_KEY)
+    files = {"disk.qcow2": DIGEST}
+    assert verify(files, envelope, KEYS, image_id="WEB").subjects == ("web/disk.qcow2",)
+    for image_id in ("web2", "we", "web/disk.qcow2"):
+        with pytest.raises(ProvenanceRefused, match=f"another image than {image_id}"):
+            verify(files, envelope, KEYS, image_id=image_id)

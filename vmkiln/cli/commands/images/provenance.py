@@ -64,14 +64,14 @@ def verify(
         if not image:
             raise InputError("no image is named", hint="give the end of an image's id, or an exported file")
         is_file = Path(image).is_file()
-        digests, own = _of_file(Path(image)) if is_file else _of_image(store, image)
+        digests, own, image_id = _of_file(Path(image)) if is_file else _of_image(store, image)
     if statement is not None:
         envelope = _read(statement)
     elif is_file:
         envelope = _read(beside(Path(image)))
     else:
         envelope = own
-    verdict = verification.verify(digests, envelope, trusted)
+    verdict = verification.verify(digests, envelope, trusted, image_id=image_id)
     if as_json:
         answer(verdict.summary)
         return
@@ -121,19 +121,20 @@ def statement_of(store: Store, artifact_id: str) -> str:
     return found
 
 
-def _of_file(file: Path) -> tuple[dict[str, str], str]:
+def _of_file(file: Path) -> tuple[dict[str, str], str, str]:
     from vmkiln.images.image_store import sha256_of
 
-    return {file.name: sha256_of(file)}, ""
+    return {file.name: sha256_of(file)}, "", ""
 
 
-def _of_image(store: Store, text: str) -> tuple[dict[str, str], str]:
-    """The digests of the files of an image, read now, and its own statement."""
+def _of_image(store: Store, text: str) -> tuple[dict[str, str], str, str]:
+    """The digests of the files of an image, read now, its own statement, and its id."""
     from vmkiln.images.data_disk import parts_of
     from vmkiln.images.image_store import sha256_of
 
     row = on_this_machine(store, find_image(store, text))
-    return {part.path.name: sha256_of(part.path) for part in parts_of(row)}, statement_of(store, row.artifact_id)
+    digests = {part.path.name: sha256_of(part.path) for part in parts_of(row)}
+    return digests, statement_of(store, row.artifact_id), row.artifact_id
 
 
 def _keys_in(file: Path) -> dict[str, str]:

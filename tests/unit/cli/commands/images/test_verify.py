@@ -30,15 +30,21 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     home = tmp_path / "home"
     monkeypatch.setenv("VMKILN_HOME", str(home))
     home.mkdir(mode=0o700)
+    published(home)
+    return home
+
+
+def published(home: Path, *, told_of: str = "") -> None:
+    """An image `web` with its statement; or with one that is about another image, of the same bytes."""
     with opened(Settings(home).database, home=home) as store:
 
         def documents_of(image: ImageRow) -> dict[str, str]:
-            told = statement([Subject(image.path.name, image.digest)], a_record(), finished=a_record().began)
+            subject = Subject(f"{told_of or image.artifact_id}/{image.path.name}", image.digest)
+            told = statement([subject], a_record(), finished=a_record().began)
             return {PROVENANCE: signed(told, image_key.current(store.seal.ring))}
 
         to_managed_image(home, store, replace(a_flat_disk(home), documents_of=documents_of))
         shutil.rmtree(home / "runs", ignore_errors=True)
-    return home
 
 
 @pytest.fixture
@@ -70,6 +76,14 @@ def test_an_image_whose_bytes_were_changed_is_refused(run: Run, home: Path) -> N
         content.write(b"x")
     code, text = run("verify", "web")
     assert (code, "the statement is not about disk.qcow2" in text) == (1, True)
+
+
+def test_an_image_with_the_statement_of_another_is_refused(run: Run, home: Path) -> None:
+    shutil.rmtree(home)
+    home.mkdir(mode=0o700)
+    published(home, told_of="/subscriptions/0/images/web-1")
+    code, text = run("verify", "web")
+    assert (code, "the statement is about another image than /" in text) == (1, True)
 
 
 def test_an_exported_file_is_verified_with_the_keys_that_it_was_given(run: Run, tmp_path: Path) -> None:
