@@ -174,7 +174,7 @@ def test_only_their_records_are_read_to_tell_of_them(tmp_path: Path, monkeypatch
     assert [one.position for one in checkpoint.told_of(tmp_path, SCOPE)] == [1, 2]
 
 
-def test_the_disk_of_a_whole_build_and_a_last_customizers_checkpoint_stay_beside_each_other(tmp_path: Path) -> None:
+def test_a_whole_builds_disk_and_a_new_last_checkpoint_stay_both(tmp_path: Path) -> None:
     """Of a template that got one customizer more, the new one is behind as many as the older disk is."""
     whole, step = kept(tmp_path, "whole", position=3, instance=""), kept(tmp_path, "step", position=3)
     by_key = {one.key: one for one in checkpoint.all_of(tmp_path)}
