@@ -9,6 +9,7 @@ from vmkiln.azure_names import CONTAINER_GROUP, subscription_scope
 from vmkiln.errors import ArmError
 from vmkiln.portal.overview.acts import events_of
 from vmkiln.portal.overview.allowed import allowed_to
+from vmkiln.portal.overview.listed import asked, part_of
 from vmkiln.portal.passing_on import PassedOn
 from vmkiln.portal.rendering import page
 from vmkiln.portal.resource_face import facts, kind_of, relations
@@ -28,13 +29,16 @@ CHILDREN = {"galleries": "images", "images": "versions"}  # a managed image has 
 
 
 async def resource_groups(visit: Visit) -> Response:
-    """Every resource group that the visitor may read."""
+    """Every resource group that the visitor may read, 100 a page."""
+    query = asked(visit, "q")
     subscriptions = await subscriptions_of(visit)
     lists = await asyncio.gather(
         *(visit.api.every(f"{subscription_scope(each)}/resourceGroups") for each in subscriptions)
     )
-    groups = sorted((group for found in lists for group in found), key=lambda group: str(group["name"]).lower())
-    return await page("groups.html", title="Resource groups", section="groups", groups=groups)
+    words = query.get("q", "").lower()
+    meant = (group for found in lists for group in found if words in str(group["name"]).lower())
+    part = part_of(sorted(meant, key=lambda group: str(group["name"]).lower()), visit)
+    return await page("groups.html", title="Resource groups", section="groups", listed=part, query=query)
 
 
 async def resource_group(visit: Visit) -> Response:
@@ -50,7 +54,7 @@ async def resource_group(visit: Visit) -> Response:
         group=group,
         may=allowed.may,
         template_id=await _template_of(visit, group),
-        resources=present,
+        listed=part_of(present, visit),
         is_staging=_is_staging(group),
         picture=picture,
         is_live=is_live,

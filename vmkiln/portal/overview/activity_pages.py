@@ -1,6 +1,7 @@
 """Who did what, and who may: the activity log and the roles."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -10,7 +11,7 @@ from starlette.responses import Response
 from vmkiln.azure_names import subscription_scope, utc_text
 from vmkiln.errors import ArmError
 from vmkiln.portal.overview.acts import VALUES
-from vmkiln.portal.overview.listed import DAYS, asked
+from vmkiln.portal.overview.listed import DAYS, asked, part_of
 from vmkiln.portal.rendering import page
 from vmkiln.portal.templates.template_page import subscriptions_of
 from vmkiln.portal.visit import PREFIX, Visit
@@ -75,27 +76,28 @@ def _moment(text: str) -> datetime:
 
 
 async def access(visit: Visit) -> Response:
-    """Which roles were given to whom, where the visitor may read them."""
+    """Which roles were given to whom, where the visitor may read them, 100 a page."""
     subscriptions = await subscriptions_of(visit)
     scopes = [subscription_scope(each) for each in subscriptions]
     lists = await asyncio.gather(*(_readable(visit, f"{scope}/{ROLES}") for scope in scopes))
     rows = {str(row["id"]): row for found in lists for row in found}
     definitions = await _readable(visit, f"{scopes[0]}/{DEFINITIONS}") if rows else []
     names = {str(item["name"]).lower(): str(item["properties"]["roleName"]) for item in definitions}
-    people = await _names(visit, {str(row["properties"]["principalId"]) for row in rows.values()})
     found = [
         {
-            "principal": row["properties"]["principalId"],
-            "name": people.get(str(row["properties"]["principalId"]).lower(), ""),
+            "principal": str(row["properties"]["principalId"]),
             "kind": row["properties"].get("principalType", ""),
             "role": names.get(str(row["properties"]["roleDefinitionId"]).rpartition("/")[2].lower(), ""),
-            "scope": row["properties"]["scope"],
+            "scope": str(row["properties"]["scope"]),
             "created": row["properties"].get("createdOn", ""),
         }
         for row in rows.values()
     ]
-    found.sort(key=lambda row: (str(row["scope"]), str(row["role"]), str(row["name"]).lower(), str(row["principal"])))
-    return await page("access.html", title="Access", section="access", roles=found)
+    part = part_of(sorted(found, key=lambda row: (row["scope"], row["role"], row["principal"])), visit)
+    people = await _names(visit, {row["principal"] for row in part.shown})  # of nobody else
+    named = [{**row, "name": people.get(row["principal"].lower(), "")} for row in part.shown]
+    named.sort(key=lambda row: (row["scope"], row["role"], row["name"].lower(), row["principal"]))
+    return await page("access.html", title="Access", section="access", listed=replace(part, shown=named))
 
 
 async def _names(visit: Visit, ids: set[str]) -> dict[str, str]:

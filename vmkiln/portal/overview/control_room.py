@@ -11,7 +11,7 @@ from starlette.responses import Response
 from vmkiln.azure_names import ProvisioningState, subscription_scope, utc_text
 from vmkiln.errors import ArmError
 from vmkiln.portal.overview.allowed import allowed_to
-from vmkiln.portal.overview.listed import asked
+from vmkiln.portal.overview.listed import asked, part_of
 from vmkiln.portal.rendering import page
 from vmkiln.portal.templates.template_page import TYPE, is_live, subscriptions_of
 from vmkiln.portal.visit import Visit
@@ -96,8 +96,7 @@ async def home(visit: Visit) -> Response:
     meant = attention if "needs" in query else templates
     found = [item for item in meant if is_meant(item, query)]
     found = found if query.get("sort") == "name" else order.sorted(found)
-    number = page_number(visit.request.query_params.get("page", ""))
-    shown = found[(number - 1) * PAGE : number * PAGE]
+    part = part_of(found, visit, size=PAGE)
     last_images: dict[str, Any] = {}
     for image in images["value"]:  # the newest first
         last_images.setdefault(str(image["properties"]["templateId"]).lower(), image)
@@ -105,15 +104,14 @@ async def home(visit: Visit) -> Response:
         "home.html",
         title="Image templates",
         section="templates",
-        templates=shown,
-        found=len(found),
+        listed=part,
         counters=counters,
         going_on=",".join(GOING_ON),
         attention=len(attention),
         needy={str(item["id"]) for item in attention},
         held=held,
         held_runs=sum(bool(run["properties"]["heldUntil"]) for run in runs),
-        suspended=await _suspended(visit, [item for item in shown if order.needs_attention(item)]),
+        suspended=await _suspended(visit, [item for item in part.shown if order.needs_attention(item)]),
         room=room,
         may=allowed.may,
         ticks=ticks(runs),
@@ -122,16 +120,9 @@ async def home(visit: Visit) -> Response:
         groups=groups,
         states=[str(state) for state in RunState],
         query=query,
-        number=number,
-        pages=-(-len(found) // PAGE),
         live_states=LIVE_STATES,
-        refresh_seconds=REFRESH_SECONDS if any(is_live(item) for item in shown) else IDLE_SECONDS,
+        refresh_seconds=REFRESH_SECONDS if any(is_live(item) for item in part.shown) else IDLE_SECONDS,
     )
-
-
-def page_number(text: str) -> int:
-    """The number of a page, 1 for what is none; pure."""
-    return max(1, int(text)) if text.isdecimal() and len(text) < 6 else 1
 
 
 def is_meant(template: Mapping[str, Any], query: Mapping[str, str]) -> bool:

@@ -1,6 +1,7 @@
 """What pages with long lists share: words to look for, chosen values, and one page after another."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -8,6 +9,7 @@ from vmkiln.portal.visit import PREFIX, Visit
 
 SKIP = "$skipToken"
 MOST_WORDS = 100
+AT_ONCE = 100  # of a list that the API gives as a whole
 DAYS = ("1", "7", "30", "90")  # how far back a list may be asked for
 
 
@@ -15,6 +17,27 @@ def asked(visit: Visit, *names: str) -> dict[str, str]:
     """Those parameters of a page's address that have a value, each cut to a length that means something."""
     query = visit.request.query_params
     return {name: value[:MOST_WORDS] for name in names if (value := query.get(name, "").strip())}
+
+
+@dataclass(frozen=True)
+class Part:
+    """One page of a list: what is shown of all that was `found`; `number` is from 1."""
+
+    shown: Sequence[Any]
+    number: int
+    pages: int
+    found: int
+
+
+def page_number(text: str) -> int:
+    """The number of a page, 1 for what is none; pure."""
+    return max(1, int(text)) if text.isdecimal() and len(text) < 6 else 1
+
+
+def part_of(items: Sequence[Any], visit: Visit, *, size: int = AT_ONCE) -> Part:
+    """The page of a list that the visitor's address asks for (`page`)."""
+    number = page_number(visit.request.query_params.get("page", ""))
+    return Part(items[(number - 1) * size : number * size], number, -(-len(items) // size), len(items))
 
 
 async def one_page(visit: Visit, path: str, query: Mapping[str, str]) -> tuple[list[dict[str, Any]], str]:

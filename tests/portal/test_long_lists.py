@@ -1,0 +1,42 @@
+"""A list that the API gives as a whole is shown a page at a time, and names are asked for of that page alone."""
+
+import re
+from dataclasses import replace
+
+import pytest
+from in_process import GROUP, SUBSCRIPTION, InProcess, add_group
+from page_visitor import Visitor
+
+from vmkiln.portal.overview import listed
+
+NETWORK = "Microsoft.Network/networkSecurityGroups"
+
+
+def rows_of(page: str) -> int:
+    return len(re.findall(r"<tr><th scope=.row.>", page))
+
+
+def test_groups_their_resources_and_roles_are_shown_a_page_at_a_time(
+    browser: Visitor, living: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listed.part_of, "__kwdefaults__", {"size": 3})
+    add_group(living)
+    store = living.service.store
+    group = store.resources.get(GROUP)
+    assert group is not None
+    for number in range(4):
+        name = f"many-{number}"
+        store.resources.put(replace(group, id=f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{name}", name=name))
+        inside = f"{GROUP}/providers/{NETWORK}/{name}"
+        store.resources.put(replace(group, id=inside, type=NETWORK, name=name, resource_group="rg1"))
+        store.principals.assign(f"principal-{number}", "Reader", GROUP)
+    for path, rows in (("/portal/groups", (3, 2)), (f"/portal{GROUP}", (3, 1)), ("/portal/access", (3, 3))):
+        pages = [browser.get(f"{path}?page={number}").text for number in (1, 2)]
+        assert [rows_of(page) for page in pages] == [*rows], path
+        assert ["Page 1 of " in pages[0], "Page 2 of " in pages[1]] == [True, True], path
+        beyond = browser.get(f"{path}?page=99")
+        assert (beyond.status_code, rows_of(beyond.text)) == (200, 0), path
+    assert "<strong>4 resources</strong>" in browser.get(f"/portal{GROUP}").text
+    found = browser.get("/portal/groups?q=MANY-2").text
+    assert (rows_of(found), "1 group<" in found) == (1, True)
+    assert "No resource group is like that." in browser.get("/portal/groups?q=none").text
