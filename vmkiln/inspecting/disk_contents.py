@@ -105,8 +105,16 @@ class DiskContents:
             if path == name.encode()
             or (volume.filesystem == "btrfs" and path.endswith(b"/" + name.encode()) and path.count(b"/") <= 3)
         }
-        ordered = sorted(found, key=lambda one: (one[1] != b"", -self.volumes[one[0]].used_bytes, len(one[1]), one))
-        return tuple((self.volumes[number], folder) for number, folder in ordered)
+
+        def unlikely(one: tuple[int, bytes]) -> tuple[object, ...]:
+            volume, folder = self.volumes[one[0]], one[1]
+            is_beside = any(
+                volume.device == disk.serial or volume.device.startswith(f"{disk.serial}-") for disk in beside
+            )
+            return folder != b"", is_beside, -volume.used_bytes, len(folder), one
+
+        beside = self.disks[1:]  # the first has the operating system
+        return tuple((self.volumes[number], folder) for number, folder in sorted(found, key=unlikely))
 
     @property
     def root(self) -> tuple[Volume, bytes] | None:

@@ -1,6 +1,6 @@
 """What was found on disks is put together to one tree, as the image's own fstab says."""
 
-from vmkiln.inspecting.disk_contents import DiskContents, Entry, Volume
+from vmkiln.inspecting.disk_contents import DiskContents, DiskFound, Entry, Volume
 
 FSTAB = b"# a comment\nUUID=r / ext4 defaults 0 1\nUUID=v /var xfs defaults 0 0\n/dev/vg/home /home ext4 defaults 0 0\n"
 
@@ -66,3 +66,24 @@ def test_what_was_not_read_is_unproven_and_swap_is_not() -> None:
     found = DiskContents((), (locked, swap))
     assert found.unproven == ("disk0-1 (luks): luks is not read",)
     assert found.root is None
+
+
+def test_the_operating_system_is_that_of_the_first_disk_and_its_fullest_volume() -> None:
+    def a_root(device: str, used: int) -> Volume:
+        return Volume(device, "ext4", 100, used, contents={b"etc/os-release": f"ID={device}\n".encode()})
+
+    disks = tuple(DiskFound(serial, 100, "gpt") for serial in ("disk0", "disk1"))
+    volumes = (a_root("disk0-1", 1), a_root("disk0-2", 50), a_root("disk1-1", 90), a_root("disk1", 95))
+    found = DiskContents(disks, volumes)
+    assert found.os_release == {"ID": "disk0-2"}
+    assert [volume.device for volume, _ in found.roots] == ["disk0-2", "disk0-1", "disk1", "disk1-1"]
+
+
+def test_a_volume_may_be_named_in_fstab_in_every_usual_way() -> None:
+    names = ("/dev/sda3", "/dev/vda3", '"UUID=v"', 'UUID="v"', "/dev/disk/by-uuid/v", "LABEL=l", "/dev/disk/by-label/l")
+    for name in names:
+        contents = {b"etc/os-release": b"ID=x\n", b"etc/fstab": f"{name} /var xfs defaults 0 0\n".encode()}
+        root = Volume("disk0-2", "ext4", 100, 50, contents=contents)
+        var = Volume("disk0-3", "xfs", 100, 50, uuid="v", label="l", entries=(a_file(b"lib/x"),))
+        found = DiskContents((DiskFound("disk0", 100, "gpt"),), (root, var))
+        assert [path for path, _ in found.paths("var")] == ["var/lib/x"], name
