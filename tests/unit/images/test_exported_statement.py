@@ -18,7 +18,7 @@ from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import VerificationError
 from securesystemslib.signer import SSlibKey
 
-from vmkiln.images.exported_statement import beside, write_beside
+from vmkiln.images.exported_statement import beside, shared_folder, write_beside
 from vmkiln.images.image_export import export_image
 from vmkiln.provenance import image_key
 from vmkiln.provenance.documents import PROVENANCE
@@ -94,6 +94,33 @@ async def test_an_image_that_its_statement_is_not_about_gets_none(
     with pytest.raises(ProvenanceRefused):
         write_beside(image, envelope, file, KeyRing(tmp_path / "keys of another host"))
     assert not beside(file).exists()
+
+
+@pytest.mark.parametrize("folder", ["out", "."], ids=["its own", "one above"])
+async def test_nothing_is_signed_about_a_file_that_others_may_have_changed(
+    folder: str, image: ImageRow, store: Store, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / folder).chmod(0o777)
+    with pytest.raises(
+        ProvenanceRefused, match=r"no statement is signed about web\.raw: others may change what lies in"
+    ):
+        await exported(image, store, tmp_path / "out" / "web.raw")
+    assert not beside(tmp_path / "out" / "web.raw").exists()
+    assert (await exported(image, store, tmp_path / "out" / "web.qcow2")).exists(), "the image's own is signed already"
+    (tmp_path / folder).chmod(0o1777)
+    (tmp_path / "out" / "web.raw").unlink()
+    assert (await exported(image, store, tmp_path / "out" / "web.raw")).exists(), "what lies there is its owner's"
+
+
+def test_a_folder_of_somebody_else_is_one_that_others_may_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert shared_folder(tmp_path / "web.raw") is None
+    monkeypatch.setattr(os, "geteuid", lambda: 54321)
+    found = shared_folder(tmp_path / "web.raw")
+    assert found is not None
+    assert found.stat().st_uid not in {0, 54321}
 
 
 async def test_other_peoples_tools_read_and_verify_it(image: ImageRow, store: Store, tmp_path: Path) -> None:
