@@ -68,7 +68,7 @@ def test_what_was_not_read_is_unproven_and_swap_is_not() -> None:
     assert found.root is None
 
 
-def test_the_operating_system_is_that_of_the_first_disk_and_its_fullest_volume() -> None:
+def test_the_operating_system_is_the_first_disks_fullest_one() -> None:
     def a_root(device: str, used: int) -> Volume:
         return Volume(device, "ext4", 100, used, contents={b"etc/os-release": f"ID={device}\n".encode()})
 
