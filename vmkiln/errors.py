@@ -108,12 +108,18 @@ class MistakeKind(Enum):
 
 @dataclass(frozen=True)
 class Mistake:
-    """One mistake in a template: where (JSON path such as `properties.customize[0].inline`), what, what is allowed."""
+    """One mistake in a template: where (JSON path such as `properties.customize[0].inline`), what, what is allowed.
+
+    `line` and `column` of `file` are where that is written, counted from 1; 0 where nobody knows.
+    """
 
     path: str
     message: str
     hint: str | None = None
     kind: MistakeKind = field(default=MistakeKind.VALUE, kw_only=True)
+    file: str = field(default="", kw_only=True)
+    line: int = field(default=0, kw_only=True)
+    column: int = field(default=0, kw_only=True)
 
     @classmethod
     def unknown(cls, path: str, hint: str | None = None) -> "Mistake":
@@ -126,7 +132,8 @@ class Mistake:
         return Mistake(path, "is required", hint, kind=MistakeKind.MISSING_MEMBER)
 
     def __str__(self) -> str:
-        text = f"{self.path}: {self.message}"
+        place = f"{self.file}:{self.line}:{self.column}: " if self.file else ""
+        text = f"{place}{self.path}: {self.message}"
         return f"{text} ({self.hint})" if self.hint else text
 
 

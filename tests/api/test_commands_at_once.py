@@ -18,6 +18,7 @@ from vmkiln import service as vmkiln_service
 from vmkiln.api.identity.first_start import ensure_owner
 from vmkiln.cli import arm_client
 from vmkiln.cli.main import app
+from vmkiln.cli.service.answers import ServiceAway
 from vmkiln.errors import InputError
 from vmkiln.service import Occupant, Occupied, beside_commands, only_service
 from vmkiln.settings import Settings
@@ -126,7 +127,7 @@ def test_a_service_that_does_not_answer_is_told(settings: Settings, monkeypatch:
     vmkiln_service.remember_endpoint(settings, "https://127.0.0.1:9")
     with only_service(settings):
         done, seconds = vmkiln(*REST)
-    assert isinstance(done.exception, arm_client.ServiceAway)
+    assert isinstance(done.exception, ServiceAway)
     assert "does not answer" in done.exception.message
     assert (done.exception.exit_code, bool(done.exception.hint)) == (3, True)
     assert seconds < QUICK_SECONDS

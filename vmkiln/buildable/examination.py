@@ -79,7 +79,7 @@ class NotBuildable(InputError):
     code = "UnsupportedTemplate"
 
     def __init__(self, problems: tuple[Mistake, ...]) -> None:
-        self.problems = problems
+        self.problems = self.mistakes = problems
         coded = (problem.code for problem in problems if isinstance(problem, CodedMistake) and problem.code)
         self.code = next(coded, NotBuildable.code)
         lines = "\n".join(f"  {problem}" for problem in problems)

@@ -9,7 +9,6 @@ Source: RFC 9110, 9.2.2 (what may be repeated), 15.6.4 and RFC 6585, 4 (Retry-Af
 
 import asyncio
 import contextlib
-import json
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -24,9 +23,9 @@ from vmkiln.api.identity.first_start import owner_file, read_credentials, servic
 from vmkiln.api.identity.issuer import ensure_issuer
 from vmkiln.cli.contexts import Context
 from vmkiln.cli.output import say
+from vmkiln.cli.service.answers import OTHER_SERVICE, ServiceAway, UnexpectedAnswer, body_of
 from vmkiln.errors import ArmError, InputError, VmkilnError
 from vmkiln.fleet.host_identity import HostIdentity
-from vmkiln.harmless_text import harmless
 from vmkiln.preparation import opened_store
 from vmkiln.service import Occupant, Occupied, beside_commands, real_build, running
 from vmkiln.settings import Settings
@@ -45,47 +44,11 @@ NOBODY_KNOWS = {httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.BAD_GATEWAY, httpx.
 CHANGES_NOTHING = {"GET", "HEAD"}
 NO_PATIENCE_HELPS = (httpx.InvalidURL, httpx.LocalProtocolError, httpx.UnsupportedProtocol)
 LOOK_SECONDS = 0.2
-SHOWN_LETTERS = 80  # of an answer that is none
+ANSWER_SECONDS = 300.0  # from a request to the end of its answer
+MOST_ANSWER_BYTES = 64 * 1024**2
+OF_THE_WIRE = {"content-encoding", "content-length", "transfer-encoding"}  # of a body that is read already
 GOING_ON = {"accepted", "running", "inprogress", "creating", "updating", "deleting", "canceling"}
 LEAST_PAUSE_SECONDS, MOST_PAUSE_SECONDS = 0.5, 30.0  # of those that a service asks for
-
-
-class ServiceAway(VmkilnError):
-    """A service that was to be asked does not answer, or is not one that is trusted here."""
-
-    code = "ServiceAway"
-    exit_code = 3
-
-
-class UnexpectedAnswer(ServiceAway):
-    """What answers is no service of ours, or of a version that cannot be understood."""
-
-    code = "UnexpectedAnswer"
-
-
-class Body(dict[str, Any]):
-    """An object of an answer. Raises: `UnexpectedAnswer` for a member that it does not have."""
-
-    def __missing__(self, name: str) -> Any:
-        raise UnexpectedAnswer(f"the service answered without `{name}`", hint=OTHER_SERVICE)
-
-
-OTHER_SERVICE = "is it a vmkiln service, of a version near this one (`vmkiln --version`), and no proxy on the way?"
-
-
-def body_of(found: httpx.Response) -> Body:
-    """The object in an answer; pure. Raises: `UnexpectedAnswer` when there is none."""
-    try:
-        body = json.loads(found.content, object_hook=Body)
-    except (ValueError, RecursionError):
-        body = None
-    if not isinstance(body, Body):
-        shown = harmless(found.text[:SHOWN_LETTERS].strip()) or "nothing"
-        raise UnexpectedAnswer(
-            f"{found.request.method} {found.request.url}: the service answered with no JSON object but with `{shown}`",
-            hint=OTHER_SERVICE,
-        )
-    return body
 
 
 class OperatorAccess:
@@ -188,7 +151,7 @@ class ArmClient:
             found: httpx.Response | ServiceAway
             wait = pause
             try:
-                found = await self._web.request(method, url, **content)
+                found = await self._whole(method, url, **content)
             except (httpx.HTTPError, httpx.InvalidURL) as error:
                 found = _no_answer(doing, error)
                 found.__cause__ = error
@@ -211,6 +174,24 @@ class ArmClient:
                 is_told = True
             await asyncio.sleep(wait)
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+    async def _whole(self, method: str, url: str, **content: Any) -> httpx.Response:
+        """An answer with its body, which has an end in bytes and in time. Raises: `UnexpectedAnswer`, `HTTPError`."""
+        body = bytearray()
+        try:
+            async with asyncio.timeout(None if self.is_embedded else ANSWER_SECONDS):
+                async with self._web.stream(method, url, **content) as found:
+                    async for piece in found.aiter_bytes():
+                        body += piece
+                        if len(body) > MOST_ANSWER_BYTES:
+                            raise UnexpectedAnswer(
+                                f"{method} {url}: the answer is larger than {MOST_ANSWER_BYTES >> 20} MiB",
+                                hint=OTHER_SERVICE,
+                            )
+        except TimeoutError as error:
+            raise httpx.ReadTimeout(f"the answer did not end within {ANSWER_SECONDS:.0f} s") from error
+        headers = [(name, value) for name, value in found.headers.multi_items() if name not in OF_THE_WIRE]
+        return httpx.Response(found.status_code, headers=headers, content=bytes(body), request=found.request)
 
     async def finished(self, first: httpx.Response) -> httpx.Response:
         """The end of an asynchronous operation: the answer itself when it is none.

@@ -262,7 +262,7 @@ def _of_the_system(error: OSError) -> VmkilnError | None:
         hint = "is it there?" if error.errno == errno.ENOENT else "may this user read and write there?"
         return StorageFailed(text, hint=f"{hint} {verbosely}")
     if not has_code or isinstance(error, ConnectionError | TimeoutError) or error.errno in UNREACHABLE:
-        from vmkiln.cli.arm_client import ServiceAway
+        from vmkiln.cli.service.answers import ServiceAway
 
         return ServiceAway(text, hint=f"is the network there, and what was to answer? {verbosely}")
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -11,12 +12,13 @@ import typer
 
 from vmkiln.azure_names import utc_text
 from vmkiln.cli import invocation
-from vmkiln.errors import InputError, TemplateInvalid, VmkilnError
+from vmkiln.errors import InputError, Mistake, VmkilnError
 
 if TYPE_CHECKING:
     from vmkiln.store.database import Store
 
 GAP = "  "
+PLACED = re.compile(r".+:(\d+):(\d+)", re.DOTALL)  # the path of what cannot be read further
 
 
 def say(text: str) -> None:
@@ -43,9 +45,21 @@ def moment_text(moment: datetime) -> str:
 
 def error_data(error: VmkilnError) -> dict[str, Any]:
     """An error as `--json` prints it: its code, words, what to do, and one entry for each mistake; pure."""
-    mistakes = error.mistakes if isinstance(error, TemplateInvalid) else ()
-    details = [{"path": item.path, "message": item.message, "hint": item.hint} for item in mistakes]
+    details = mistakes_data(getattr(error, "mistakes", ()))  # of a template
     return told_error(error.code, error.message, hint=error.hint, exit_code=error.exit_code, details=details)
+
+
+def mistakes_data(mistakes: Sequence[Mistake]) -> list[dict[str, Any]]:
+    """Mistakes of a template for a program to read; pure."""
+    return [_mistake_data(mistake) for mistake in mistakes]
+
+
+def _mistake_data(mistake: Mistake) -> dict[str, Any]:
+    line, column = mistake.line, mistake.column
+    if said := PLACED.fullmatch(mistake.path):
+        line, column = int(said[1]), int(said[2])
+    place = {"path": mistake.path, "line": line or None, "column": column or None}
+    return {**place, "message": mistake.message, "hint": mistake.hint}
 
 
 def told_error(

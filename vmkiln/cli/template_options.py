@@ -14,11 +14,12 @@ import typer
 from vmkiln.azure_names import plain_location
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import say
-from vmkiln.errors import InputError
+from vmkiln.errors import InputError, TemplateInvalid
 
 if TYPE_CHECKING:
     from vmkiln.arm_template.parameters.deployment_parameters import ParameterFile
     from vmkiln.buildable.examination import Surroundings
+    from vmkiln.cli.written.written_template import WrittenTemplate
     from vmkiln.host.egress.egress_policy import EgressPolicy
     from vmkiln.host.network.network_namespace import Allowance
     from vmkiln.settings import Settings
@@ -106,6 +107,7 @@ class GivenTemplate:
     """A template as `validate`, `plan` and `build` were given it, with all that a build of it would find here."""
 
     resolved: ResolvedTemplate
+    written: WrittenTemplate
     local_files: LocalFiles
     virtual_networks: Mapping[str, UserVirtualNetwork]
     surroundings: Surroundings
@@ -127,7 +129,7 @@ def read_given(
 
     Raises: `InputError` for a file that cannot be read or settings that are wrong, `TemplateInvalid` for mistakes.
     """
-    resolved = read_template(
+    resolved, written = _read_written(
         template,
         parameters,
         resource_group=resource_group,
@@ -141,7 +143,7 @@ def read_given(
     surroundings = _surroundings_of(
         resolved, resource_group=resource_group, local_files=files, virtual_networks=networks
     )
-    return GivenTemplate(resolved, files, networks, surroundings)
+    return GivenTemplate(resolved, written, files, networks, surroundings)
 
 
 def read_template(
@@ -155,21 +157,49 @@ def read_template(
     references: Sequence[str] | None = None,
 ) -> ResolvedTemplate:
     """The resolved template. Raises: `InputError` for a file that cannot be read, `TemplateInvalid` for mistakes."""
+    return _read_written(
+        template,
+        parameters,
+        resource_group=resource_group,
+        subscription=subscription,
+        location=location,
+        template_name=template_name,
+        references=references,
+    )[0]
+
+
+def _read_written(
+    template: Path,
+    parameters: Sequence[str] | None,
+    *,
+    resource_group: str,
+    subscription: str,
+    location: str,
+    template_name: str,
+    references: Sequence[str] | None,
+) -> tuple[ResolvedTemplate, WrittenTemplate]:
+    """The same, with its text, in which every mistake has its line."""
     from vmkiln.arm_template.deployment_context import DeploymentContext
+    from vmkiln.cli.written.written_template import placed_error
     from vmkiln.template.template_file import read_image_template
 
-    text, compiled_parameters = template_texts(template)
+    written, compiled_parameters = template_texts(template)
+    written = replace(written, template_name=template_name)
     context = DeploymentContext(resource_group=resource_group, subscription_id=subscription)
     if location:
         context = replace(context, location=plain_location(location))
-    return read_image_template(
-        text,
-        file_name="template" if str(template) == "-" else template.name,
-        parameters=[*compiled_parameters, *_files_or_texts(parameters)],
-        context=context,
-        template_name=template_name,
-        references=_files_or_texts(references),
-    )
+    try:
+        resolved = read_image_template(
+            written.json,
+            file_name=written.file_name,
+            parameters=[*compiled_parameters, *_files_or_texts(parameters)],
+            context=context,
+            template_name=template_name,
+            references=_files_or_texts(references),
+        )
+    except TemplateInvalid as error:
+        raise placed_error(error, written) from None
+    return resolved, written
 
 
 def _files_or_texts(given: Sequence[str] | None) -> list[ParameterFile | str]:
@@ -186,16 +216,18 @@ def _files_or_texts(given: Sequence[str] | None) -> list[ParameterFile | str]:
     return found
 
 
-def template_texts(template: Path) -> tuple[str, list[ParameterFile | str]]:
-    """A template file as JSON, and the parameters that a .bicepparam file brings. Raises: `InputError`."""
+def template_texts(template: Path) -> tuple[WrittenTemplate, list[ParameterFile | str]]:
+    """The text of a template file, and the parameters that a .bicepparam file brings. Raises: `InputError`."""
     from vmkiln.arm_template.parameters.deployment_parameters import ParameterFile
     from vmkiln.arm_template.yaml_text import json_of_yaml
     from vmkiln.cli.template_text import kind_of, read_text
+    from vmkiln.cli.written.written_template import WrittenTemplate
 
     text = read_text(template)
     kind = kind_of(template, text)
+    name = "template" if str(template) == "-" else template.name
     if kind == "yaml":
-        return json_of_yaml(text, template.name), []
+        return WrittenTemplate(name, kind, text, json_of_yaml(text, template.name)), []
     if kind in ("bicep", "bicepparam"):
         if str(template) == "-":
             raise InputError(
@@ -204,8 +236,9 @@ def template_texts(template: Path) -> tuple[str, list[ParameterFile | str]]:
         from vmkiln.cli.bicep import template_and_parameters
 
         compiled, parameters = template_and_parameters(template, kind)
-        return compiled, [ParameterFile(template.name, parameters)] if parameters else []
-    return text, []
+        told: list[ParameterFile | str] = [ParameterFile(template.name, parameters)] if parameters else []
+        return WrittenTemplate(name, kind, text, compiled), told
+    return WrittenTemplate(name, kind, text, text), []
 
 
 def _parameters_text(path: Path) -> str:

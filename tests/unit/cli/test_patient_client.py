@@ -1,16 +1,18 @@
 """A service that is away for a while, of another kind, or asks for patience: what the command line makes of it."""
 
 import asyncio
+import gzip
 import json
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 
 import httpx
 import pytest
 
 from vmkiln.cli import arm_client
-from vmkiln.cli.arm_client import ArmClient, ServiceAway, UnexpectedAnswer, body_of, refusal
+from vmkiln.cli.arm_client import ArmClient, refusal
 from vmkiln.cli.contexts import Context
+from vmkiln.cli.service.answers import Body, ServiceAway, UnexpectedAnswer, body_of
 from vmkiln.errors import ArmError, InputError
 
 Answer = httpx.Response | type[Exception] | Exception
@@ -182,17 +184,45 @@ def test_patience_has_an_end(answer: Answer, code: int, monkeypatch: pytest.Monk
         (b"[" * 100_000, lambda found: found),
         (b"{}", lambda found: found["value"]),
         (b'{"properties": {}}', lambda found: found["properties"]["runState"]),
-        (b'{"value": [{}]}', lambda found: found["value"][0]["id"]),
+        (b'{"value": [{}]}', lambda found: found.listed()[0]["id"]),
+        (b'{"value": 5}', lambda found: found.listed()),
+        (b'{"value": [5]}', lambda found: found.listed()),
+        (b"{}", lambda found: found.listed()),
     ],
     ids=lambda given: given[:20].decode("latin-1") if isinstance(given, bytes) else "",
 )
-def test_what_is_no_service_of_ours_is_told_so(content: bytes, use: Callable[[arm_client.Body], object]) -> None:
+def test_what_is_no_service_of_ours_is_told_so(content: bytes, use: Callable[[Body], object]) -> None:
     found = httpx.Response(200, content=content, request=httpx.Request("GET", "https://here/x"))
     with pytest.raises(UnexpectedAnswer) as told:
         use(body_of(found))
     assert (told.value.exit_code, told.value.code) == (3, "UnexpectedAnswer")
     assert len(told.value.message) < 200
     assert told.value.message.isprintable()
+
+
+def test_an_answer_has_an_end_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arm_client, "MOST_ANSWER_BYTES", 1 << 20)
+    packed = gzip.compress(b" " * (4 << 20))
+    bomb = httpx.Response(200, content=packed, headers={"content-encoding": "gzip"})
+    with pytest.raises(UnexpectedAnswer, match="larger than 1 MiB"):
+        asked("GET", [bomb])
+    small = httpx.Response(200, content=gzip.compress(b"{}"), headers={"content-encoding": "gzip", "x": "y"})
+    found, _ = asked("GET", [small])
+    assert (found.content, found.headers["x"], body_of(found)) == (b"{}", "y", {})
+
+
+def test_an_answer_has_an_end_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A byte now and then kept it alive for ever."""
+    monkeypatch.setattr(arm_client, "ANSWER_SECONDS", 0.05)
+    monkeypatch.setattr(arm_client, "PATIENCE_SECONDS", 0.0)
+
+    async def trickle() -> AsyncIterator[bytes]:
+        while True:
+            yield b" "
+            await asyncio.sleep(0.01)
+
+    with pytest.raises(ServiceAway, match="did not end within"):
+        asked("GET", [httpx.Response(200, content=trickle())])
 
 
 def test_a_token_that_is_over_is_asked_for_anew() -> None:

@@ -88,7 +88,7 @@ def _refuse_users_own(target: Path) -> None:
 
 def _remembered(home: Path) -> str:
     from vmkiln.api.identity.first_start import service_directory
-    from vmkiln.cli.arm_client import ServiceAway
+    from vmkiln.cli.service.answers import ServiceAway
 
     try:
         return (service_directory(home) / "endpoint").read_text().strip()

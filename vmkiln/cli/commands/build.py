@@ -167,10 +167,13 @@ def built(
 
 def _requested(options: BuildOptions) -> tuple[RunRequest, Sequence[str]]:
     """What a run is asked for, and what is to be told before it begins. Raises: `InputError`, `NotBuildable`."""
-    from vmkiln.buildable.examination import check_examined
+    from vmkiln.buildable.examination import NotBuildable, check_examined
 
     given = given_of(options)
-    check_examined(given.resolved.image_template, given.surroundings)  # its warnings come with the run
+    try:
+        check_examined(given.resolved.image_template, given.surroundings)  # its warnings come with the run
+    except NotBuildable as error:
+        raise NotBuildable(given.written.placed(error.problems)) from None
     return request_of(options, given), given.resolved.warnings
 
 

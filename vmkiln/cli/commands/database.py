@@ -102,6 +102,7 @@ def _would_move(settings: Settings, to: str) -> Moved:
 
 
 def _moved(settings: Settings, to: str) -> Moved:
+    from vmkiln.cli.view.long_work import long_work
     from vmkiln.preparation import opened_store
     from vmkiln.service import Occupant, only_service
     from vmkiln.staging.run_directory import live_runs
@@ -116,7 +117,8 @@ def _moved(settings: Settings, to: str) -> Moved:
                 f"runs go on here: {', '.join(going_on)}", hint="wait for them, or cancel them: `vmkiln run list`"
             )
         with databases.opened(to, home=settings.home, keys=settings.keys_folder) as new:
-            found = moving(old.connections, new.connections, address=address)
+            with long_work(f"moving the rows to {address}"):
+                found = moving(old.connections, new.connections, address=address)
             with audited(new, DATABASE_MOVE, DATABASE_ID):
                 pass  # it could not be recorded together with the rows, which are compared with the old ones
     return found

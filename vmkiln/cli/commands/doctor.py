@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,11 +10,11 @@ import typer
 
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.manual.examples import examples
-from vmkiln.cli.output import answer
+from vmkiln.cli.output import answer, say
 from vmkiln.errors import HostUnfit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from rich.table import Table
 
@@ -75,6 +76,27 @@ async def examine_here(settings: Settings, progress: Callable[[str], None]) -> E
     return replace(examination, findings=(*examination.findings, *told))
 
 
+@contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """Takes what is examined now: a moving line on a terminal, else a line each, and how long one takes."""
+    from rich.console import Console
+
+    from vmkiln.cli.view.long_work import long_work
+
+    talk = Console(stderr=True, highlight=False)
+    if talk.is_terminal:
+        with talk.status("examining this machine") as status:
+            yield status.update
+        return
+    with long_work("examining this machine") as now:
+
+        def told(text: str) -> None:
+            say(text)
+            now(text)
+
+        yield told
+
+
 @examples("vmkiln doctor")
 def doctor(
     as_json_text: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
@@ -87,10 +109,9 @@ def doctor(
 
     from rich.console import Console
 
-    talk = Console(stderr=True, highlight=False)
     settings = read_settings()
-    with talk.status("examining this machine") as status:
-        examination = asyncio.run(examine_here(settings, status.update))
+    with _progress() as progress:
+        examination = asyncio.run(examine_here(settings, progress))
     if as_json_text:
         answer(as_json(examination), indent=2)
     else:

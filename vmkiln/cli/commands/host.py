@@ -99,11 +99,14 @@ def drain(
         with audited(store, HOST_DRAIN, host_id(name)):
             store.hosts.drain(name, is_draining=True)
         say(f"{name} gets no new runs")
+        told = 0
         while wait and (count := len(store.hosts.placed(incarnation=_found(store, name).incarnation))):
             host = _found(store, name)
             if (state := host.state_at(store.hosts.now())).is_over:
                 raise VmkilnError(f"{name} is {state} with {count} runs, which other hosts take over")
-            say(f"{count} run{'' if count == 1 else 's'} left")
+            if count != told:
+                say(f"{count} run{'' if count == 1 else 's'} left")
+                told = count
             time.sleep(WAIT_SECONDS)
         if as_json:
             answer(_told(store, _found(store, name), now=store.hosts.now()))

@@ -173,7 +173,7 @@ def delete(
     with opened_store(read_settings(), say) as store:
         row = _find(store, group)
         if not yes:
-            typer.confirm(f"delete {row.name} with its logs and VHDs?", abort=True)
+            typer.confirm(f"delete {row.name} with its logs and VHDs?", abort=True, err=True)
         settings = read_settings()
         vhds = [image for image in store.images.list() if image.path.is_relative_to(settings.staging / row.name)]
         with audited(store, GROUP_DELETE, f"/resourceGroups/{row.name}", is_first=True):

@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from vmkiln.api.identity.first_start import ensure_owner
-from vmkiln.cli.arm_client import ServiceAway
 from vmkiln.cli.main import app
+from vmkiln.cli.service.answers import ServiceAway
 from vmkiln.errors import InputError
 from vmkiln.store.database import opened
 

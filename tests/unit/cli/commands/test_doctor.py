@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from vmkiln.cli.main import app
 from vmkiln.host.accelerator import Verdict
+from vmkiln.host.doctor import examination
 from vmkiln.host.doctor.examination import Examination
 from vmkiln.host.doctor.fitness import Finding, Status
 from vmkiln.host.qemu import Accelerator
@@ -67,3 +68,20 @@ def test_what_is_kept_lies_in_the_state_folder(monkeypatch: pytest.MonkeyPatch, 
     assert asked["state"] == tmp_path / "state"
     assert asked["kernel_directory"].is_relative_to(tmp_path / "state")
     assert asked["accelerator_directory"].is_relative_to(tmp_path / "state")
+
+
+def test_each_check_is_told_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was silent for more than a minute where a guest is emulated."""
+    asked = examined(monkeypatch, OK)
+    whole = examination.examine
+
+    async def examine(**arguments: Any) -> Examination:
+        arguments["progress"]("booting a guest to judge the accelerator")
+        return await whole(**arguments)
+
+    monkeypatch.setattr("vmkiln.host.doctor.examination.examine", examine)
+    for more in ([], ["--json"]):
+        result = CliRunner().invoke(app, ["doctor", *more])
+        assert result.stderr == "booting a guest to judge the accelerator\n"
+        assert "booting" not in result.stdout
+    assert asked

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from vmkiln.cli.arm_client import ArmClient
 
 MOST_SECRET_LETTERS = 16_384
+SHOWN_LETTERS = 200  # of an answer that is not understood
 LOGIN_API_VERSION = "2022-12-01"
 METHODS = ("GET", "HEAD", "PUT", "PATCH", "POST", "DELETE")
 context_app = typer.Typer(no_args_is_help=True, help="The services that the command line knows.")
@@ -117,10 +118,12 @@ def _typed(what: str, *, is_piped: bool) -> str:
 
 
 async def _try(context: Context) -> None:
+    """Raises: `UnexpectedAnswer` for what answers as no service of ours, which would take whatever is sent to it."""
     from vmkiln.cli.arm_client import remote_client
+    from vmkiln.cli.service.answers import body_of
 
     async with remote_client(context) as client:
-        await client.request("GET", "/subscriptions", api_version=LOGIN_API_VERSION)
+        body_of(await client.request("GET", "/subscriptions", api_version=LOGIN_API_VERSION)).listed()
 
 
 @examples("vmkiln logout example")
@@ -199,7 +202,7 @@ def rest(
     context: Annotated[
         str, typer.Option(help="The context; the one in use when left out.", autocompletion=context_names)
     ] = "",
-    _as_json: AlwaysJsonOption = False,
+    as_json: AlwaysJsonOption = False,
 ) -> None:
     """Ask the service in use, or without one this machine, and print the answer; waits for operations to end."""
     from vmkiln.cli.interrupts import Parting, run_to_end
@@ -209,9 +212,26 @@ def rest(
     chosen = read_contexts(contexts_file(os.environ)).chosen(context)
     content = _json_of(Path(body.removeprefix("@"))) if body else None
     found = run_to_end(_ask(read_settings(), chosen, method.upper(), path, content, api_version), parting=Parting(""))
-    if found.content:
+    if as_json and not found.content:
+        answer(None)
+    elif found.content:
+        if as_json:
+            _check_json(found)
         typer.echo(found.text)
         mark_answered()
+
+
+def _check_json(found: httpx.Response) -> None:
+    """Raises: `UnexpectedAnswer` for what is none."""
+    from vmkiln.cli.service.answers import UnexpectedAnswer
+    from vmkiln.harmless_text import harmless
+
+    try:
+        json.loads(found.content)
+    except (ValueError, RecursionError) as error:
+        shown = harmless(found.text[:SHOWN_LETTERS].strip())
+        text = f"{found.request.method} {found.request.url}: the answer is no JSON but `{shown}`"
+        raise UnexpectedAnswer(text, hint="without --json it is printed as it came") from error
 
 
 def _json_of(path: Path) -> Any:
@@ -231,8 +251,11 @@ async def _ask(
 
 
 async def _to_its_end(client: ArmClient, method: str, path: str, body: Any, api_version: str) -> httpx.Response:
+    from vmkiln.cli.view.long_work import long_work
+
     first = await client.request(method, path, api_version=api_version, body=body)
-    last = await client.finished(first)
+    with long_work("waiting for the end of the operation"):
+        last = await client.finished(first)
     if last is not first and method in {"PUT", "PATCH"}:
         return await client.request("GET", path, api_version=api_version)
     return last

@@ -60,7 +60,8 @@ def open_portal(
 
 
 async def _ask(settings: Settings, context: Context | None, link: dict[str, Any]) -> None:
-    from vmkiln.cli.arm_client import ServiceAway, body_of, opened_client
+    from vmkiln.cli.arm_client import opened_client
+    from vmkiln.cli.service.answers import ServiceAway, body_of
 
     async with opened_client(settings, context) as client:
         if client.is_embedded:

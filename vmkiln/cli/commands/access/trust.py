@@ -65,7 +65,7 @@ def trust(
 def _authority() -> Path:
     """The authority of this machine's service. Raises: `InputError` where there is none to trust."""
     from vmkiln.api.identity.first_start import service_directory
-    from vmkiln.cli.arm_client import ServiceAway
+    from vmkiln.cli.service.answers import ServiceAway
 
     settings = read_settings()
     if settings.tls_cert is not None:

@@ -53,6 +53,7 @@ def export(
     With `--format oci` it is a folder, an OCI image layout: the disks as they are kept, and the image's documents.
     """
     from vmkiln.cli.interrupts import run_to_end
+    from vmkiln.cli.view.long_work import long_work
     from vmkiln.images.data_disk import part_of, parts_of
     from vmkiln.images.exported_statement import write_beside
     from vmkiln.images.image_export import export_image, write_checksum
@@ -83,7 +84,8 @@ def export(
         if checksum:
             say(f"wrote {await write_checksum(target)}")
 
-    run_to_end(written())
+    with long_work(f"writing {target}"):
+        run_to_end(written())
     envelope = documents.get(PROVENANCE)
     statement = write_beside(row, envelope, target, ring) if envelope else None
     size = target.stat().st_size
@@ -99,9 +101,11 @@ def export(
 
 def _export_layout(row: ImageRow, documents: Mapping[str, str], target: Path, *, force: bool, as_json: bool) -> None:
     from vmkiln.cli.interrupts import run_to_end
+    from vmkiln.cli.view.long_work import long_work
     from vmkiln.images.oci_layout import export_layout
 
-    written = run_to_end(export_layout(row, documents, target, may_overwrite=force))
+    with long_work(f"writing {target}"):
+        written = run_to_end(export_layout(row, documents, target, may_overwrite=force))
     if as_json:
         size, digest = written.size_bytes, written.digest
         answer({"file": str(target.absolute()), "bytes": size, "statement": None, "digest": digest})

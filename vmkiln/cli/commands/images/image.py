@@ -290,7 +290,7 @@ def delete(
         if locked := held_by(store.resources, row.artifact_id, deletes=True):
             raise InputError(refusal(row.artifact_id, locked, deletes=True), hint="`az lock delete` takes it away")
         if not yes:
-            typer.confirm(f"delete {row.artifact_id}?", abort=True)
+            typer.confirm(f"delete {row.artifact_id}?", abort=True, err=True)
         with audited(store, f"{TYPES.get(row.kind, row.kind)}/delete", row.artifact_id):
             image_store.remove(row, store)
             if (shared := shared_storage(read_settings(), store)) is not None:

@@ -206,7 +206,7 @@ def delete_imported(store: Store, text: str, *, yes: bool) -> str:
 
     image = find_imported(text)
     if not yes:
-        typer.confirm(f"delete {urn(image)}?", abort=True)
+        typer.confirm(f"delete {urn(image)}?", abort=True, err=True)
     with audited(store, PLATFORM_IMAGE_DELETE, platform_image_id(image.title, image.exact_version), is_first=True):
         image_cache.remove(image)
         saved_vm.discard_of(read_settings().saved_vms, image.digest)

@@ -49,6 +49,7 @@ def verify(
 
     Exits with 0 when it is, 1 when it is not, 2 when there is nothing to verify.
     """
+    from vmkiln.cli.view.long_work import long_work
     from vmkiln.images.exported_statement import beside
     from vmkiln.preparation import opened_store
     from vmkiln.provenance import image_key, verification
@@ -64,7 +65,8 @@ def verify(
         if not image:
             raise InputError("no image is named", hint="give the end of an image's id, or an exported file")
         is_file = Path(image).is_file()
-        digests, own, image_id = _of_file(Path(image)) if is_file else _of_image(store, image)
+        with long_work(f"reading all of {image}"):
+            digests, own, image_id = _of_file(Path(image)) if is_file else _of_image(store, image)
     if statement is not None:
         envelope = _read(statement)
     elif is_file:

@@ -23,6 +23,8 @@ from vmkiln.errors import InputError, RunCanceled, VmkilnError
 from vmkiln.run_state import TERMINAL_STATES, RunState, told_failure
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from vmkiln.settings import Settings
     from vmkiln.store.database import Store
     from vmkiln.store.rows import ImageRow, RunRow
@@ -79,8 +81,18 @@ def _ask_to_cancel(settings: Settings, store: Store, run: RunRow) -> None:
 
 def _ended(settings: Settings, store: Store, run_id: str, *, seconds: float | None) -> RunRow:
     """The run when it has ended. Raises: `VmkilnError` when it has not within `seconds`, or its process died."""
+    from vmkiln.cli.view.long_work import long_work
+
+    with long_work(f"waiting for the end of run {run_id[:8]}") as now:
+        return _ended_at_last(settings, store, run_id, seconds=seconds, now=now)
+
+
+def _ended_at_last(
+    settings: Settings, store: Store, run_id: str, *, seconds: float | None, now: Callable[[str], None]
+) -> RunRow:
     from vmkiln.staging import run_directory
 
+    told = ""
     until = None if seconds is None else time.monotonic() + seconds
     was_live = True
     while (run := store.runs.find(run_id)).state not in TERMINAL_STATES:
@@ -88,6 +100,8 @@ def _ended(settings: Settings, store: Store, run_id: str, *, seconds: float | No
             raise VmkilnError(
                 f"the process that built run {run_id[:8]} has died", hint="the next command records that, and cleans up"
             )
+        if told != (told := f"{run.state} {run.sub_state}".strip()):
+            now(f"run {run_id[:8]} is {told}")
         was_live = run_directory.is_live(settings.runs, run_id)  # the end is recorded before the lock is free
         if until is not None and time.monotonic() > until:
             raise VmkilnError(f"run {run_id[:8]} has not ended within {seconds:g} s: {run.state} {run.sub_state}")
@@ -138,7 +152,7 @@ def delete(
                 hint=f"`vmkiln template delete {run.template_name} -g {run.resource_group}` deletes both",
             )
         if not yes:
-            typer.confirm(f"delete run {run.run_id} of {run.template_name} with its logs?", abort=True)
+            typer.confirm(f"delete run {run.run_id} of {run.template_name} with its logs?", abort=True, err=True)
         _delete(settings, store, run, images=store.images.list())
     told_deleted(run.run_id, as_json=as_json)
 
@@ -200,7 +214,7 @@ def prune(
             and not any(image.path.is_relative_to(settings.staging / row.staging_group) for image in images)
         ]
         if old and not yes:
-            typer.confirm(f"delete {len(old)} runs with their logs?", abort=True)
+            typer.confirm(f"delete {len(old)} runs with their logs?", abort=True, err=True)
         for row in old:
             _delete(settings, store, row, images=images)  # a run that has ended makes no more of them
             deleted.append(row.run_id)

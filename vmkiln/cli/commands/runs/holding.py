@@ -71,6 +71,7 @@ def shell(run_id: NamedRunArgument, command: CommandArgument = None) -> None:
 @examples("vmkiln run release 0123abcd")
 def release(run_id: NamedRunArgument, as_json: JsonOption = False) -> None:
     """Let the failed VM of a run go before its time is over, and delete what is kept of it."""
+    from vmkiln.cli.view.long_work import long_work
     from vmkiln.preparation import opened_store
     from vmkiln.run.held.door import RELEASE, knock
 
@@ -82,7 +83,8 @@ def release(run_id: NamedRunArgument, as_json: JsonOption = False) -> None:
             if folder is not None:
                 knock(folder, RELEASE).close()
             else:
-                _delete(settings, store, run.run_id)
+                with long_work(f"waiting until nobody is in the failed VM of run {run.run_id[:8]}"):
+                    _delete(settings, store, run.run_id)
     told_done(f"run {run.run_id[:8]}: released", {"released": run.run_id}, as_json=as_json)
 
 

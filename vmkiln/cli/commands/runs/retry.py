@@ -61,7 +61,7 @@ def retry(
     following = Following(no_wait, cancel_on_interrupt, as_json, f" --context {context}" if context else "")
 
     async def work(client: ArmClient, _: str) -> Any:
-        from vmkiln.cli.arm_client import body_of
+        from vmkiln.cli.service.answers import body_of
 
         following.check(client)
         earlier = await _found(client, run_id.lower())
@@ -120,13 +120,13 @@ async def _found(client: ArmClient, run_id: str) -> Any:
             f"`{run_id[:MOST_LETTERS]}` names no run: at least {LEAST_LETTERS} letters of its id are needed",
             hint="`vmkiln run list` shows them",
         )
-    from vmkiln.cli.arm_client import body_of
+    from vmkiln.cli.service.answers import body_of
 
     found: list[Any] = []
     path = f"/{RUNS}?q={quote(run_id, safe='')}"
     for _ in range(MOST_PAGES):  # what is asked for is also looked for in names
         page = body_of(await client.request("GET", path, api_version=GROUPS_API_VERSION))
-        found += [run for run in page["value"] if run["name"].startswith(run_id)]
+        found += [run for run in page.listed() if run["name"].startswith(run_id)]
         path = page.get("nextLink") or ""
         if not path or len(found) > 1:
             break

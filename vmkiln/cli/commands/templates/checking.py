@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import typer
 
 from vmkiln.cli.manual.examples import examples
-from vmkiln.cli.output import answer
+from vmkiln.cli.output import answer, mistakes_data
 from vmkiln.cli.template_options import (
     NO_SUBSCRIPTION,
     EgressOption,
@@ -26,11 +24,6 @@ from vmkiln.cli.template_options import (
     read_given,
 )
 from vmkiln.errors import InputError, Mistake, TemplateInvalid
-
-
-def as_data(mistakes: Sequence[Mistake]) -> list[dict[str, str | None]]:
-    """Mistakes for a program to read."""
-    return [{"path": item.path, "message": item.message, "hint": item.hint} for item in mistakes]
 
 
 @examples("vmkiln validate template.json", "vmkiln validate azuredeploy.json --parameters parameters.json")
@@ -69,10 +62,11 @@ def validate(
             mistakes = (
                 error.mistakes if isinstance(error, TemplateInvalid) else [Mistake("", error.message, error.hint)]
             )
-            answer({"valid": False, "mistakes": as_data(mistakes)})
+            answer({"valid": False, "mistakes": mistakes_data(mistakes)})
         raise
     resolved = given.resolved
     verdict = examine(resolved.image_template, given.surroundings)
+    problems = given.written.placed(verdict.problems)
     warnings = [*resolved.warnings, *map(resolved.mask, (*verdict.warnings, *map(str, verdict.needs_permission)))]
     if as_json:
         found = {
@@ -80,14 +74,14 @@ def validate(
             "name": resolved.name,
             "warnings": warnings,
             "egress_policy": resolved.mask(policy_sentence(policy)),
-            "cannot_be_built_because": resolved.mask.value(as_data(verdict.problems)),
+            "cannot_be_built_because": resolved.mask.value(mistakes_data(problems)),
         }
         answer(found)
     else:
         for warning in warnings:
             typer.echo(f"warning: {warning}", err=True)
-    if verdict.problems:
-        problem = NotBuildable(verdict.problems)
+    if problems:
+        problem = NotBuildable(problems)
         problem.mask(resolved.mask)
         raise problem
     if not as_json:

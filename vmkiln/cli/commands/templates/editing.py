@@ -131,7 +131,7 @@ def _told_code(code: str) -> dict[str, Any] | None:
     """What an error code of ours says; None for one that is not known."""
     from importlib import import_module
 
-    for module in ("vmkiln.cli.arm_client", "vmkiln.buildable.examination", "vmkiln.provisioning.submitting"):
+    for module in ("vmkiln.cli.service.answers", "vmkiln.buildable.examination", "vmkiln.provisioning.submitting"):
         import_module(module)  # errors that stand where they are raised
     found = {VmkilnError}
     while more := {kind for known in found for kind in known.__subclasses__()} - found:

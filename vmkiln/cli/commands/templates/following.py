@@ -21,6 +21,7 @@ from vmkiln.run_state import LIVE_STATES, RunState, told_failure
 if TYPE_CHECKING:
     from vmkiln.cli.arm_client import ArmClient
     from vmkiln.cli.interrupts import Parting
+    from vmkiln.cli.service.answers import Body
 
 GROUPS_API_VERSION = "2024-03-01"
 RUNS = "providers/Vmkiln.Builds/runs"
@@ -86,22 +87,22 @@ def one_part(text: str, what: str) -> str:
 
 
 async def first_subscription(client: ArmClient) -> str:
-    from vmkiln.cli.arm_client import body_of
+    from vmkiln.cli.service.answers import body_of
 
-    found = body_of(await client.request("GET", "/subscriptions", api_version=GROUPS_API_VERSION))["value"]
+    found = body_of(await client.request("GET", "/subscriptions", api_version=GROUPS_API_VERSION)).listed()
     if not found:
         raise InputError("you have no role in any subscription", hint="name one with --subscription, or ask for a role")
     return str(found[0]["subscriptionId"])
 
 
-async def get(client: ArmClient, path: str) -> Any:
-    from vmkiln.cli.arm_client import body_of
+async def get(client: ArmClient, path: str) -> Body:
+    from vmkiln.cli.service.answers import body_of
 
     return body_of(await client.request("GET", path, api_version=NEWEST_API_VERSION))
 
 
 async def last_run(client: ArmClient, path: str) -> Any:
-    found = (await get(client, f"{path}/{RUNS}"))["value"]
+    found = (await get(client, f"{path}/{RUNS}")).listed()
     if not found:
         raise InputError("the template has not been run", hint="`vmkiln template run`")
     return found[0]
@@ -115,7 +116,7 @@ async def followed(client: ArmClient, run_id: str, *, print_lines: bool) -> Any:
     """
     import asyncio
 
-    from vmkiln.cli.arm_client import ServiceAway
+    from vmkiln.cli.service.answers import ServiceAway
 
     position = 0
     try:

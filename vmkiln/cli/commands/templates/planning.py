@@ -106,7 +106,7 @@ def planned(options: BuildOptions, *, as_json: bool, resume: str = "", is_dry_ru
     else:
         typer.echo(plan_text(found))
     if refused := (*verdict.problems, *(verdict.needs_permission if is_dry_run else ())):
-        problem = NotBuildable(refused)
+        problem = NotBuildable(given.written.placed(refused))
         problem.mask(given.resolved.mask)
         problem.hint = None  # which names this command
         raise problem

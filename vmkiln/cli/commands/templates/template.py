@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from vmkiln.cli.arm_client import ArmClient
 
 TYPE = "providers/Microsoft.VirtualMachineImages/imageTemplates"
+MOST_PAGES = 1_000  # of a list
 OLDEST_API_VERSION = "2020-02-14"
 ENVELOPE = {"location", "tags", "identity", "properties"}
 
@@ -115,6 +116,8 @@ def create(
         raise InputError(
             "no template file is given", hint=f"such as `vmkiln template create {name} template.json -g {group}`"
         )
+    from vmkiln.cli.view.long_work import long_work
+
     file = template
 
     async def work(client: ArmClient, scope: str) -> Any:
@@ -132,7 +135,8 @@ def create(
         path = _id(scope, group, name)
         body = {key: value for key, value in read.resolved.items() if key in ENVELOPE}
         version = read.api_version if read.api_version >= OLDEST_API_VERSION else NEWEST_API_VERSION
-        await client.finished(await client.request("PUT", path, api_version=version, body=body))
+        with long_work(f"waiting until {name} is provisioned"):
+            await client.finished(await client.request("PUT", path, api_version=version, body=body))
         return await get(client, path)
 
     answer(asked(work, subscription=subscription, context=context), indent=2)
@@ -163,10 +167,11 @@ def list_(
 
     async def work(client: ArmClient, scope: str) -> Any:
         found, path = [], f"{scope}/resourceGroups/{group}/{TYPE}" if group else f"{scope}/{TYPE}"
-        while path:
+        for _ in range(MOST_PAGES):
             page = await get(client, path)
-            found += page["value"]
-            path = page.get("nextLink") or ""
+            found += page.listed()
+            if not (path := page.get("nextLink") or ""):
+                break
         return found
 
     found = asked(work, subscription=subscription, context=context)

@@ -1,15 +1,20 @@
 """What is done with a run by its id: it is cancelled wherever it runs, waited for, deleted, and never too much is."""
 
+import ast
+import contextlib
+import io
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from vmkiln.cli import main
+from vmkiln.cli.commands.runs import acting
 from vmkiln.cli.commands.runs.acting import age_of, to_prune
 from vmkiln.cli.commands.runs.run_logs import moment_of, start_of_tail
 from vmkiln.cli.completing import run_ids
@@ -130,6 +135,41 @@ def test_waiting_tells_what_the_run_came_to(settings: Settings, capsys: pytest.C
     record(settings, a_run(6, RunState.QUEUED, template_id=TEMPLATE))
     assert vmkiln("run", "wait", id_of(6), "--timeout", "0") == 1
     assert "has not ended within 0 s" in capsys.readouterr().err
+
+
+def test_who_waits_is_told_what_the_run_does(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was silent for the hours that a run may take."""
+    told: list[str] = []
+
+    @contextlib.contextmanager
+    def long_work(text: str) -> Iterator[Callable[[str], None]]:
+        told.append(text)
+        yield told.append
+
+    monkeypatch.setattr("vmkiln.cli.view.long_work.long_work", long_work)
+    record(settings, a_run(7, RunState.QUEUED, template_id=TEMPLATE))
+    assert vmkiln("run", "wait", id_of(7), "--timeout", "0") == 1
+    assert told == [f"waiting for the end of run {id_of(7)[:8]}", f"run {id_of(7)[:8]} is Queued"]
+
+
+def test_a_question_is_no_part_of_the_answer(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record(settings, a_run(3, RunState.SUCCEEDED))
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    assert vmkiln("run", "delete", id_of(3), "--json") == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out) == {"deleted": id_of(3)}
+    assert "delete run" in told.err
+
+
+def test_every_question_is_asked_on_standard_error() -> None:
+    """A program that reads the answer from standard output found `[y/N]` before it."""
+    for path in Path(acting.__file__).parents[2].rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in {"typer.confirm", "typer.prompt"}:
+                asked = {word.arg: word.value for word in node.keywords}
+                assert ast.unparse(asked["err"]) == "True", f"{path.name}:{node.lineno}"
 
 
 def test_a_deleted_run_leaves_nothing(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:

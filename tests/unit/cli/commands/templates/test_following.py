@@ -11,9 +11,10 @@ import httpx
 import pytest
 
 from vmkiln.cli import arm_client
-from vmkiln.cli.arm_client import ArmClient, ServiceAway
+from vmkiln.cli.arm_client import ArmClient
 from vmkiln.cli.commands.templates import following, template
 from vmkiln.cli.contexts import Context, Contexts
+from vmkiln.cli.service.answers import ServiceAway
 from vmkiln.errors import ArmError, VmkilnError
 from vmkiln.lifetime import last_words
 from vmkiln.settings import Settings
