@@ -19,6 +19,7 @@ from login_issuer import CLIENT, SECRET, SUBJECT, LoginIssuer, login_issuer
 from page_visitor import Visitor
 
 from vmkiln.api.identity.access_control import AccessControl
+from vmkiln.api.identity.failures import MOST_OF_AN_ADDRESS
 from vmkiln.api.identity.login_provider import LoginProvider
 from vmkiln.api.protocol.auditing import SIGN_IN
 from vmkiln.fetching.documents import fetch_json, send_form
@@ -112,6 +113,16 @@ def test_a_person_logs_in_at_the_issuer_as_the_principal_that_trusts_them(
     acts = world.store.audit.find(asked_for, limit=50)
     [act] = [act for act in acts if act.operation == SIGN_IN and act.caller_id == world.person.object_id]
     assert (act.status, act.detail["appId"]) == ("Succeeded", world.person.app_id)
+
+
+def test_after_too_many_wrong_ones_of_an_address_the_issuer_is_not_asked(
+    world: SimpleNamespace, issuer: LoginIssuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as held_up:
+        held_up.setattr(world.service.service.failures_of_addresses, "recent", lambda _place: MOST_OF_AN_ADDRESS)
+        assert session.COOKIE not in cookies_of(logged_in(world))
+    assert issuer.asked == []
+    assert session.COOKIE in cookies_of(logged_in(world))
 
 
 def test_an_identity_that_no_one_principal_trusts_gets_in_nowhere(world: SimpleNamespace, issuer: LoginIssuer) -> None:

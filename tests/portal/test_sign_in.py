@@ -15,6 +15,7 @@ from json_contract import check_answer
 from page_visitor import Visitor
 
 from vmkiln.api.identity.access_control import AccessControl
+from vmkiln.api.identity.failures import MOST_OF_AN_ADDRESS
 from vmkiln.portal.application import with_portal
 from vmkiln.portal.session import COOKIE, MOST_NAME_LETTERS, name_of, own_address, wants_renewal
 from vmkiln.store.database import opened
@@ -66,6 +67,16 @@ def test_a_link_logs_its_owner_in_once_and_looking_at_it_does_not_use_it_up(worl
     again = world.browser.send("/portal/login", code=code_of(link))
     assert (again.status_code, "set-cookie" in again.headers) == (401, False)
     assert code_of(link) not in str(world.store.connections.rows(access_tokens.select())), "only a hash is kept"
+
+
+def test_after_too_many_wrong_ones_of_an_address_no_link_is_looked_at(
+    world: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = world.store.principals.add_login_code(world.owner.object_id)
+    with monkeypatch.context() as held_up:
+        held_up.setattr(world.service.service.failures_of_addresses, "recent", lambda _place: MOST_OF_AN_ADDRESS)
+        assert "set-cookie" not in world.browser.send("/portal/login", code=code).headers
+    assert "set-cookie" in world.browser.send("/portal/login", code=code).headers, "it was not used up"
 
 
 def test_a_link_that_is_over_or_replaced_or_guessed_logs_nobody_in(

@@ -83,6 +83,15 @@ async def test_a_redirect_behind_a_proxy_is_checked_too() -> None:
     assert {target for _, target, _ in proxy.asked} == {"http://a.example/go"}
 
 
+async def test_no_proxy_is_asked_for_metadata_whoever_names_it() -> None:
+    with serving() as server, proxying(server.port) as proxy:
+        way_out, by_the_user = WayOut(http_proxy=proxy.url), ServerRule(NamedBy.USER)
+        with pytest.raises(ServerRefused):
+            await fetch("http://169.254.169.254/x", way_out, by_the_user)
+        assert proxy.asked == []
+        assert await fetch("http://10.1.2.3/x", way_out, by_the_user) == BODY  # the twin: a private one of the user's
+
+
 async def test_what_goes_past_the_proxy_is_checked_here() -> None:
     with serving() as server, proxying(server.port) as proxy:
         way_out = WayOut(http_proxy=proxy.url, no_proxy=("localhost",))

@@ -195,6 +195,45 @@ async def test_a_panic_is_told_with_the_step(working: "asyncio.Future[int]") -> 
         await packer_done(vm, steps=at_its_step())
 
 
+@pytest.mark.parametrize(
+    ("status", "match"),
+    [(None, "did not power off within"), (9, "while it powered off"), (0, "")],
+    ids=["stays", "killed", "off"],
+)
+async def test_success_needs_the_vm_to_have_powered_itself_off(
+    status: int | None, match: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vm = a_vm(EventListener())
+    if status is not None:
+        vm.ended.set_result(Ended(status, ""))
+
+    @contextlib.asynccontextmanager
+    async def started(*_arguments: object, **_named: object) -> AsyncIterator[Any]:
+        yield SimpleNamespace(machine=a_vm(EventListener()), peak_memory_kib=1)
+
+    async def given(value: Any, *_arguments: object, **_named: object) -> Any:
+        return value
+
+    monkeypatch.setattr(vm_pair, "started", started)
+    monkeypatch.setattr(vm_pair, "_warm_or_cold", lambda *_arguments, **_named: given(vm))
+    monkeypatch.setattr(vm_pair, "_packer_done", lambda *_arguments: given(0))
+    monkeypatch.setattr(vm_pair, "_all_told", lambda _steps: given(None))
+    lost: Any = asyncio.get_running_loop().create_future()
+    pair: Any = SimpleNamespace(
+        **dict.fromkeys(("container_group", "directory", "on_output", "on_confinement", "report", "screen")),
+        steps=SimpleNamespace(ended=lambda found: found, current=None), power_off_seconds=0.01, log_lost=lost,
+    )  # fmt: skip
+    run = vm_pair.run_to_end(
+        SimpleNamespace(is_lost=False),  # type: ignore[arg-type]
+        pair,
+        egress_lost=lost,
+        may_power_off=lambda: True,
+        power_off=True,
+    )
+    with pytest.raises(VirtualMachineLost, match=match) if match else contextlib.nullcontext():
+        assert (await run).exit_status == 0
+
+
 async def test_one_that_does_not_wake_is_ended_before_another_is_booted(monkeypatch: pytest.MonkeyPatch) -> None:
     happened: list[str] = []
 

@@ -29,6 +29,12 @@ def test_only_an_open_runs_guest_is_routed_outside() -> None:
     assert "10.9.0.0/16" not in text_of("none", allowances=(ALLOWANCE,))
 
 
+def test_what_goes_to_a_closed_port_is_on_record_before_it_is_refused() -> None:
+    lines = [line for line in text_of("open").splitlines() if "tcp dport { 25 }" in line]
+    assert ["add @refused" in line for line in lines] == [True, False], lines
+    assert "reject" in lines[1]
+
+
 def test_only_the_proxy_may_open_connections_outside() -> None:
     text = text_of("a.example", allowances=(ALLOWANCE,))
     opening = [line for line in text.splitlines() if 'oifname "egress"' in line and "tcp" in line and "accept" in line]
