@@ -78,7 +78,7 @@ async def scrubbed(entered: Entered, disks: Disks) -> Disks:
         await _record(staged, fact)
         return disks
     upon, contents = await cleared(entered, disks, SCRUBBED)
-    found, to_tell, unproven = await off_loop(_seen_in, contents)  # seconds, of a million files
+    found, to_tell, unproven = await off_loop(_seen_in, contents, 1 + len(disks.data))  # seconds, of a million files
     fact = _judged(staged, found, may_stay, told=to_tell, unproven=unproven)
     await _record(staged, fact)
     return upon
@@ -105,8 +105,8 @@ async def cleared(entered: Entered, disks: Disks, name: str, *, trim: bool = Fal
     return upon, contents
 
 
-def _seen_in(contents: DiskContents) -> tuple[tuple[Found, ...], tuple[str, ...], list[str]]:
-    """What a look has found: residues, what is told, and what could not be read, of which the first are named; pure."""
+def _seen_in(contents: DiskContents, disks: int) -> tuple[tuple[Found, ...], tuple[str, ...], list[str]]:
+    """What a look at so many disks has found: residues, what is told, what could not be read (some of it); pure."""
     found = residues(
         contents,
         user=cloud_init_seed.USER,
@@ -117,6 +117,8 @@ def _seen_in(contents: DiskContents) -> tuple[tuple[Found, ...], tuple[str, ...]
     unproven = [_short(one) for one in unread[:MOST_UNPROVEN]]
     if len(unread) > MOST_UNPROVEN:
         unproven.append(f"{len(unread) - MOST_UNPROVEN} more places that could not be read")
+    if len(contents.disks) != disks:
+        unproven.append(f"the inspection VM saw {len(contents.disks)} of {disks} disks")
     if not contents.root:
         unproven.append("no operating system was found on the disks")
     return found, told(contents), unproven

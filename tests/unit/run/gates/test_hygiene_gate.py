@@ -13,7 +13,7 @@ import pytest
 
 from vmkiln.host.qemu import Disk
 from vmkiln.inspecting import byte_search
-from vmkiln.inspecting.disk_contents import DiskContents, Volume
+from vmkiln.inspecting.disk_contents import DiskContents, DiskFound, Volume
 from vmkiln.inspecting.residue import Allowed, Found, Residue
 from vmkiln.run.customizing import VM_NAME
 from vmkiln.run.gates import hygiene_gate
@@ -106,7 +106,7 @@ async def test_of_a_million_places_that_could_not_be_read_few_are_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cut = tuple((b"x" * 4000 + b"/%d" % number, "it could not be read") for number in range(MOST_UNPROVEN + 7))
-    contents = DiskContents((), (Volume("os1", "ext4", 1, 1, cut=cut),))
+    contents = DiskContents((DiskFound("os", 1, "gpt"),), (Volume("os1", "ext4", 1, 1, cut=cut),))
     read_by: list[threading.Thread] = []
 
     def none_left(*_: object, **__: object) -> tuple[Found, ...]:
@@ -121,6 +121,13 @@ async def test_of_a_million_places_that_could_not_be_read_few_are_told(
     assert unproven[0].endswith("x/0: it could not be read")
     assert unproven[-2] == "7 more places that could not be read"
     assert threading.main_thread() not in read_by, "the event loop does not wait for it"
+
+
+async def test_a_disk_that_was_not_seen_is_unproven(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = Volume("os1", "ext4", 1, 1, contents={b"etc/os-release": b"ID=debian\n"})
+    for found, unproven in (((), ["the inspection VM saw 0 of 1 disks"]), ((DiskFound("os", 1, "gpt"),), [])):
+        staged = await looked_at(DiskContents(found, (root,)), tmp_path, monkeypatch)
+        assert staged.host.store.runs.facts["hygiene"]["unproven"] == unproven
 
 
 def test_of_very_much_that_may_stay_few_places_are_told(tmp_path: Path) -> None:
