@@ -2,12 +2,14 @@
 
 import ast
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
 MOST_LETTERS = 72  # with pytest's word before it, a line of 80 columns
 
 
+@cache
 def names() -> dict[Path, list[str]]:
     """The tests of each file, in order."""
     return {

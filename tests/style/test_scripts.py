@@ -65,7 +65,8 @@ def _tried(folder: Path, tests: str) -> subprocess.CompletedProcess[str]:
         f"set -euo pipefail; caches={folder}/caches most_tried_again=3 status=0; say() {{ echo $*; }}\n{functions[0]}\n"
         "first_time some test_some.py || status=$?; once_more $status some test_some.py"
     )
-    return subprocess.run(["bash", "-c", program], capture_output=True, text=True, check=False, cwd=folder)
+    bare = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # plugins take longer to start than these tests to run
+    return subprocess.run(["bash", "-c", program], capture_output=True, text=True, check=False, cwd=folder, env=bare)
 
 
 def test_a_test_that_fails_beside_others_is_tried_again_and_told(tmp_path: Path) -> None:

@@ -57,6 +57,9 @@ def is_group(argument: ast.arg) -> bool:
 def forgotten(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[int]:
     """The lines of starts whose end this function does not wait for."""
     nodes = list(own_nodes(function))
+    starts = [node for node in nodes if isinstance(node, ast.Call) and name_of(node) in STARTS]
+    if not starts:
+        return []
     groups = {
         item.optional_vars.id
         for node in nodes
@@ -84,9 +87,7 @@ def forgotten(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[int]:
         for part in ast.walk(node.value)
     }
     found = []
-    for node in nodes:
-        if not isinstance(node, ast.Call) or name_of(node) not in STARTS:
-            continue
+    for node in starts:
         owner = (
             node.func.value.id if isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name) else ""
         )
@@ -111,7 +112,7 @@ def test_no_task_or_thread_is_forgotten(file: Path) -> None:
 def test_the_exceptions_are_still_needed() -> None:
     needed = {
         f"{file.relative_to(ROOT)}:{function.name}"
-        for file in FILES
+        for file in {ROOT / place.partition(":")[0] for place in LOOKED_AFTER}
         for function in functions(ast.parse(file.read_text()))
         if forgotten(function)
     }
