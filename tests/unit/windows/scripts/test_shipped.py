@@ -92,6 +92,33 @@ def test_the_port_is_opened_last_and_all_before_is_recorded_first() -> None:
         assert change.index("Save-Change") < max(change.rfind("New-ItemProperty"), change.rfind("Set-Item"))
 
 
+@pytest.mark.parametrize(
+    ("name", "in_this_order"),
+    [
+        (scripts.FIRST_BOOT, ["NetworkCategory -ne 'Public'", "-NetworkCategory Private", "Invoke-Act 'network'",
+                              "Invoke-Act 'winrm' { Start-WinRm }", "Invoke-Act 'listener'"]),
+        (scripts.DEFAULT_DEPROVISIONING, ["$agentSeconds = 300", "-not (Get-Service -Name $name -ErrorAction",
+                                          "continue }", "AddSeconds($agentSeconds)", "break", SYSPREP]),
+        (scripts.DEFAULT_DEPROVISIONING, ["$sysprepSeconds = 2700", "setuperr.log\" -Tail", "setupact.log\" -Tail 40",
+                                          "exit 1", SYSPREP, "Get-Process -Name sysprep", "$looksWithout -gt 2) {",
+                                          "-gt $until) { Stop-With"]),
+        (scripts.DEPROVISION, ["Win32_EncryptableVolume", "-MethodName Decrypt", "-gt $until) { throw",
+                               "\n    Wait-Decryption", "\n    Assert-NoRestartPending"]),
+        (scripts.DEPROVISION, ["Get-AppxProvisionedPackage", "-contains $package.Name) { continue }",
+                               "single users only", "\n    Write-Warnings"]),
+        (scripts.UPDATE_ROUND, ["$busyMinutes = 10", "'0x80240016'", "$installer.IsBusy -and (Get-Date) -lt $until",
+                                "$busy -contains $result) {\n                Wait-Installer\n",
+                                "Exit-ForRestart \"$text, another installation"]),
+    ],
+    ids=["public network", "agents", "sysprep gives up", "encrypted", "packages of one user", "another installation"],
+)  # fmt: skip
+def test_what_is_done_about_a_trap_stands_in_its_script(name: str, in_this_order: list[str]) -> None:
+    text, at = scripts.text(name), 0
+    for part in in_this_order:
+        assert part in text[at:], f"`{part}` is missing, or comes before its turn"
+        at = text.index(part, at) + len(part)
+
+
 def test_what_the_first_script_makes_by_name_the_last_removes() -> None:
     last = scripts.text(scripts.DEPROVISION)
     for name in ("vmkiln-build", "HKLM:\\SOFTWARE\\vmkiln", "C:\\DeprovisioningScript.ps1"):
