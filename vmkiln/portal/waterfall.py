@@ -30,7 +30,8 @@ class Bar:
     """A part: where its bar begins and how wide it is (percent of the run), how long it took, and usually takes.
 
     `state` is ok, live, failed, or over for what a cancel ended. `start` and `end` are seconds since 1970; `note` says
-    what it began from, '' for nothing.
+    what it began from, '' for nothing. `cpu_seconds` and `peak_bytes` are what VMs and programs of the run took in a
+    part that has ended, None where that is not known.
     """
 
     name: str
@@ -43,6 +44,8 @@ class Bar:
     start: float
     end: float | None
     note: str = ""
+    cpu_seconds: float | None = None
+    peak_bytes: int | None = None
 
 
 def moment(text: str | None) -> datetime | None:
@@ -79,9 +82,18 @@ def waterfall(run: Mapping[str, Any], parts: Sequence[Mapping[str, Any]], now: d
                 start=start,
                 end=None if item["endTime"] is None else end,
                 note=BEGAN.get(item.get("start", ""), ""),
+                **_taken(item),
             )
         )
     return found
+
+
+def _taken(item: Mapping[str, Any]) -> dict[str, Any]:
+    """What a part took of its host; of one that goes on nothing, for it would stand still on the page."""
+    peak = item.get("peakKiB")
+    if item["endTime"] is None:
+        return {}
+    return {"cpu_seconds": item.get("cpuSeconds"), "peak_bytes": None if peak is None else int(peak) * 1024}
 
 
 def _epoch(text: str | None, now: datetime | None = None) -> float:

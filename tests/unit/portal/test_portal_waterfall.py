@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
+from vmkiln.portal.rendering import part
 from vmkiln.portal.waterfall import waterfall
 
 NOW = datetime(2026, 1, 1, 0, 1, 40, tzinfo=UTC)
@@ -29,6 +30,17 @@ def test_each_part_is_a_bar_with_what_is_usual_and_what_it_began_from() -> None:
     ]
     assert (bars[1].note, bars[1].usual_seconds) == ("warm", 19.0)
     assert bars[2].end is None
+
+
+def test_what_a_part_took_is_told_when_it_has_ended() -> None:
+    taken = {"cpuSeconds": 12.5, "peakKiB": 2048}
+    parts = [a_part("queue", 0, 10), a_part("boot", 10, 30, **taken), a_part("customizer", 30, None, **taken)]
+    bars = waterfall({"runState": "Running", "phases": []}, parts, NOW)
+    assert [(bar.cpu_seconds, bar.peak_bytes) for bar in bars] == [(None, None), (12.5, 2 * 1024**2), (None, None)]
+    page = part("run/time.html", {"bars": bars})
+    assert page.count('data-label="CPU">12.5 s</td><td data-label="Memory">2.0 MiB</td>') == 1
+    assert page.count('data-label="CPU"></td><td data-label="Memory"></td>') == 2
+    assert "CPU" not in part("run/time.html", {"bars": bars[:1]}), "nothing is known of any"
 
 
 def test_what_is_kept_behind_a_step_has_another_name_than_the_step() -> None:

@@ -46,6 +46,7 @@ export const NO_ANSWER = "The service does not answer. What is shown is as it wa
 export const STANDS_STILL = "This page stands still: log in again, your session may have ended.";
 export const IS_GONE = "What this page shows is not there any more, or you may not see it any more.";
 const LONGEST_ANSWER = 30000;
+const SENT_AGAIN = 10000;
 
 // Why a page stands still after an answer that is no success; a redirection is one to the login.
 export function wordsFor({ status }) {
@@ -135,8 +136,27 @@ function chooseScheme() {
   });
 }
 
+// A form is sent once: of a double click the second would be refused, and its refusal shown in place of what was done.
+function sendOnce() {
+  const sent = new Set();
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (event.defaultPrevented || form.method !== "post") {
+      return;
+    }
+    if (sent.has(form)) {
+      event.preventDefault();
+      return;
+    }
+    sent.add(form);
+    setTimeout(() => sent.delete(form), SENT_AGAIN); // who stopped the browser may send it again
+  });
+  addEventListener("pageshow", () => sent.clear()); // and who came back to the page
+}
+
 showTimes();
 addCopyButtons();
 chooseScheme();
+sendOnce();
 setInterval(showTimes, 30000);
 keepAnew();
