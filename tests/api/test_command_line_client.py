@@ -448,7 +448,7 @@ def test_a_service_that_does_not_answer_gives_3(listening: Listening, monkeypatc
     def away(*_args: object, **_options: object) -> None:
         raise httpx.ConnectError("All connection attempts failed")
 
-    monkeypatch.setattr(httpx.AsyncClient, "request", away)
+    monkeypatch.setattr(httpx.AsyncClient, "stream", away)
     error = error_of(vmkiln(*SUBSCRIPTIONS))
     assert error.exit_code == 3
     assert "context use --local" in (error.hint or "")

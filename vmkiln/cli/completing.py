@@ -168,6 +168,18 @@ RunArgument = Annotated[
     str,
     typer.Argument(help="A run's id, or the beginning of it; the newest run when left out.", autocompletion=run_ids),
 ]
+
+
+def _named(run_id: str | None) -> str | None:
+    """None while a shell completes. Raises: `InputError` for '', as a script has it whose variable is not set."""
+    if run_id is not None and not run_id.strip():
+        from vmkiln.errors import InputError
+
+        raise InputError("no run is named", hint="give its id, or the beginning of it: `vmkiln run list` shows them")
+    return run_id
+
+
 NamedRunArgument = Annotated[
-    str, typer.Argument(help="A run's id, or the beginning of it.", autocompletion=run_ids, metavar="RUN")
+    str,
+    typer.Argument(help="A run's id, or the beginning of it.", autocompletion=run_ids, metavar="RUN", callback=_named),
 ]

@@ -19,6 +19,7 @@ ENVELOPE = {
     "name": {"type": "string"},
     "dependsOn": {"type": "array", "items": {"type": "string"}},
 }
+CODE = re.compile(r"`(\w+)`")
 INDEX = re.compile(r"\[\d*\]")
 
 
@@ -60,6 +61,14 @@ def _parts_by_name() -> dict[str, Any]:
     return found
 
 
+def _name_as_templates_do(definition: dict[str, Any], part: Any) -> None:
+    """Its words have Python's names of the members."""
+    if "description" in definition:
+        names = {name: field.alias or name for name, field in part.model_fields.items()}
+        told = CODE.sub(lambda found: f"`{names.get(found[1], found[1])}`", definition["description"])
+        definition["description"] = told
+
+
 def _fit(definition: dict[str, Any], part: Any, api_version: str) -> None:
     """Make a part's schema that of an api-version: older names, members that are read only, expressions."""
     members = definition.get("properties")
@@ -68,6 +77,7 @@ def _fit(definition: dict[str, Any], part: Any, api_version: str) -> None:
     if not is_strict(api_version):
         definition["additionalProperties"] = True  # what is not known is warned about, not refused
     if part is not None:
+        _name_as_templates_do(definition, part)
         for name in part.read_only:
             members[name] = {"readOnly": True}
         older = part.preview_names if is_preview(api_version) else {}

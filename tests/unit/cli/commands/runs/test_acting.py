@@ -152,6 +152,18 @@ def test_who_waits_is_told_what_the_run_does(settings: Settings, monkeypatch: py
     assert told == [f"waiting for the end of run {id_of(7)[:8]}", f"run {id_of(7)[:8]} is Queued"]
 
 
+@pytest.mark.parametrize("command", ["export", "cancel", "delete", "release", "retry", "shell"])
+def test_a_run_without_a_name_is_none(
+    command: str, settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A script whose variable was not set got an export of no run."""
+    record(settings, a_run(3, RunState.SUCCEEDED))
+    for name in ("", " "):
+        assert vmkiln("run", command, name) == 2
+        assert "no run is named" in capsys.readouterr().err
+    assert states(settings) == {id_of(3): "Succeeded"}
+
+
 def test_a_question_is_no_part_of_the_answer(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -88,6 +88,13 @@ def test_a_field_or_a_code_is_explained(asked: str, told: tuple[str, ...], capsy
         assert part in shown
 
 
+def test_fields_are_explained_by_the_names_that_templates_have(capsys: pytest.CaptureFixture[str]) -> None:
+    """They were Python's, `source_uri` for `sourceUri`, and so were those that editors showed."""
+    assert vmkiln("explain", "customize") == 0
+    assert "A File step: `sourceUri` is" in (shown := capsys.readouterr().out)
+    assert "source_uri" not in shown + json.dumps(template_schema(NEWEST))
+
+
 def test_what_is_neither_is_refused_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     assert vmkiln("explain", "properties.customise") == 2
     assert "did you mean `properties.customize`" in capsys.readouterr().err
