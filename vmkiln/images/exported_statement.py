@@ -15,7 +15,7 @@ from vmkiln.files.durable_file import write_whole
 from vmkiln.images.image_store import sha256_of
 from vmkiln.provenance import image_key
 from vmkiln.provenance.documents import SUFFIX
-from vmkiln.provenance.envelope import ProvenanceRefused, signed
+from vmkiln.provenance.envelope import signed
 from vmkiln.provenance.statement import Subject, with_subject
 from vmkiln.provenance.verification import verify
 from vmkiln.sealing.key_ring import KeyRing
@@ -27,20 +27,16 @@ def beside(file: Path) -> Path:
     return file.with_name(f"{file.name}{SUFFIX}")
 
 
-def write_beside(image: ImageRow, envelope: str, exported: Path, ring: KeyRing) -> Path:
-    """Write the statement about an exported image beside it; returns where.
+def write_beside(image: ImageRow, envelope: str, exported: Path, ring: KeyRing) -> Path | None:
+    """Write the statement about an exported image beside it; returns where, or none where others may have changed it.
 
-    Raises: `ProvenanceRefused` when the image is not what its statement says, or others may have changed the file,
-    `KeyUnavailable`, `StorageFailed`.
+    Raises: `ProvenanceRefused` when the image is not what its statement says, `KeyUnavailable`, `StorageFailed`.
     """
     verdict = verify({image.path.name: image.digest}, envelope, image_key.public_keys(ring))
     digest = sha256_of(exported)
     if digest != image.digest:
-        if folder := shared_folder(exported):
-            hint = f"export into a folder that only you may write to, or as {image.format}, as the image is kept"
-            raise ProvenanceRefused(
-                f"no statement is signed about {exported.name}: others may change what lies in {folder}", hint=hint
-            )
+        if shared_folder(exported) is not None:
+            return None
         told = with_subject(verdict.statement, Subject(exported.name, digest))
         envelope = signed(told, image_key.current(ring))
     write_whole(beside(exported), f"{envelope}\n".encode(), mode=0o644)

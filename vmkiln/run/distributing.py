@@ -277,9 +277,16 @@ def _gallery_target(target: SharedImageTarget) -> GalleryTarget:
 def vhd_file(staged: Staged, target: VhdTarget) -> Path:
     """Where a VHD goes: a file in the storage account's `vhds`, named after the run output and the time.
 
-    A `uri` gives the file its name; its host is not written to, for the account is here.
+    A `uri` gives the file its name; its host is not written to, for the account is here. Blobs of one name in several
+    containers or accounts are told from each other by their outputs.
     """
     output = target.run_output_name.lower()
     named = output if output[0].isalnum() else f"vhd{output}"
-    stem = blob_name(target.uri) if target.uri else f"{named}_{utc_now():%Y%m%d%H%M%S}"
+    if not target.uri:
+        stem = f"{named}_{utc_now():%Y%m%d%H%M%S}"
+    else:
+        stem = blob_name(target.uri)
+        targets = staged.request.template.properties.distribute
+        if sum(isinstance(one, VhdTarget) and blob_name(one.uri) == stem for one in targets) > 1:
+            stem = f"{stem}_{named}"
     return staged.group.storage_account.blob(f"{VHDS}/{stem}.vhd")

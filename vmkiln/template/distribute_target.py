@@ -221,15 +221,8 @@ def published_as(target: Mapping[str, Any]) -> tuple[str, str]:
         case "ManagedImage" if isinstance(image, str):
             return "imageId", image.lower().rstrip("/")
         case "VHD" if isinstance(uri, str) and uri:
-            return "uri", _blob_of(uri)  # whatever container it names, the file is here
+            return "uri", uri.partition("?")[0].lower()
     return "", ""
-
-
-def _blob_of(uri: str) -> str:
-    try:
-        return blob_name(uri)
-    except ValueError:  # which is told of the address
-        return uri
 
 
 def _repeated_regions(regions: Any, path: str) -> Iterator[Mistake]:

@@ -183,14 +183,31 @@ def test_data_disks_go_to_every_target_also_after_a_death(staged: Any, store: St
     assert file_beside(again.path, 0).is_file()
 
 
+def a_request_to_publish(*targets: VhdTarget) -> SimpleNamespace:
+    return SimpleNamespace(template=SimpleNamespace(properties=SimpleNamespace(distribute=targets)))
+
+
 def test_vhds_whose_outputs_have_nearly_the_same_name_are_files_of_their_own(tmp_path: Path) -> None:
     account = StorageAccount("a", tmp_path)
-    staged: Any = SimpleNamespace(group=SimpleNamespace(storage_account=account))
+    staged: Any = SimpleNamespace(group=SimpleNamespace(storage_account=account), request=a_request_to_publish())
     names = ("a" * 63 + "1", "a" * 63 + "2", "_x", "x", "-X")
     targets = [VhdTarget(type="VHD", run_output_name=name) for name in names]
     assert len({distributing.vhd_file(staged, target).name[:-19] for target in targets}) == len(names)
     named = VhdTarget(type="VHD", run_output_name="x", uri="https://a.example/vhds/My%20Image.VHD?sig=1")
     assert distributing.vhd_file(staged, named).name == "my_image.vhd"
+
+
+def test_blobs_of_one_name_in_two_containers_are_files_of_their_own(tmp_path: Path) -> None:
+    uris = {
+        "x": "https://a.example/vhds/web.vhd",
+        "y": "https://a.example/old/Web.vhd",
+        "z": "https://a.example/db.vhd",
+    }
+    targets = [VhdTarget(type="VHD", run_output_name=name, uri=uri) for name, uri in uris.items()]
+    group = SimpleNamespace(storage_account=StorageAccount("a", tmp_path))
+    staged: Any = SimpleNamespace(group=group, request=a_request_to_publish(*targets))
+    names = [distributing.vhd_file(staged, target).name for target in targets]
+    assert names == ["web_x.vhd", "web_y.vhd", "db.vhd"]
 
 
 def test_another_run_gets_another_version(staged: Any, store: Store) -> None:

@@ -55,7 +55,7 @@ def export(
     from vmkiln.cli.interrupts import run_to_end
     from vmkiln.cli.view.long_work import long_work
     from vmkiln.images.data_disk import part_of, parts_of
-    from vmkiln.images.exported_statement import write_beside
+    from vmkiln.images.exported_statement import shared_folder, write_beside
     from vmkiln.images.image_export import export_image, write_checksum
     from vmkiln.preparation import opened_store
     from vmkiln.provenance.documents import PROVENANCE
@@ -88,6 +88,13 @@ def export(
         run_to_end(written())
     envelope = documents.get(PROVENANCE)
     statement = write_beside(row, envelope, target, ring) if envelope else None
+    if statement is None and envelope:
+        say(
+            f"no statement is signed about {target}, for others may change what lies in {shared_folder(target)}: "
+            f"export into a folder that only you may write to, or as {row.format}, as the image is kept"
+        )
+    elif statement is None:
+        say("no statement is kept with this image, so none is beside the file")
     size = target.stat().st_size
     if as_json:
         answer({"file": str(target.absolute()), "bytes": size, "statement": str(statement) if statement else None})
@@ -95,8 +102,6 @@ def export(
     typer.echo(f"wrote {target} ({size >> 20} MiB)")
     if statement:
         typer.echo(f"wrote {statement}")
-    else:
-        say("no statement is kept with this image, so none is beside the file")
 
 
 def _export_layout(row: ImageRow, documents: Mapping[str, str], target: Path, *, force: bool, as_json: bool) -> None:

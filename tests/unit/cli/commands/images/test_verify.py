@@ -103,6 +103,15 @@ def test_an_exported_file_is_verified_with_the_keys_that_it_was_given(run: Run, 
     assert run("verify", str(file))[0] == 1
 
 
+def test_what_is_exported_where_others_write_is_whole_and_has_no_statement(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "everybodys"
+    folder.mkdir()
+    folder.chmod(0o777)
+    code, text = run("export", "web", str(folder / "out.raw"))
+    assert (code, f"others may change what lies in {folder}: export into" in text) == (0, True)
+    assert [file.name for file in folder.iterdir()] == ["out.raw"]
+
+
 def test_an_image_is_verified_by_an_older_key_until_that_is_forgotten(
     run: Run, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
