@@ -84,6 +84,28 @@ def test_what_is_done_to_principals_is_told(told: Any) -> None:
     assert told("principal delete", app_id) == {"deleted": app_id}
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("Owner", "APP", "--scope", ""),
+        ("Owner", "APP", "--scope", "//"),
+        ("Owner", "--object", "", "--scope", "/"),
+        ("Owner", "--object", "/", "--scope", "/"),
+    ],
+)
+def test_nobody_gets_a_role_by_a_word_that_is_empty(
+    told: Any, words: tuple[str, ...], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A script whose variable was not set made its principal owner of everything."""
+    app_id = told("principal create", "ci")["appId"]
+    with pytest.raises(SystemExit) as ended:
+        main.main(["role", "assign", *(app_id if word == "APP" else word for word in words)])
+    assert ended.value.code == 2
+    assert capfd.readouterr().err.startswith("error: ")
+    assert told("role list") == []
+    assert told("role assign", "Owner", app_id, "--scope", "/")["scope"] == "/"
+
+
 def test_what_is_done_to_hosts_is_told(told: Any, home: Path) -> None:
     host = HostRow("b1", "h1", "blue", "x86_64", "", "", 1, 1, 1, is_draining=False, is_dead=False, started=0.0,
                    lease_until=0.0)  # fmt: skip

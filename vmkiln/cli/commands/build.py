@@ -35,6 +35,7 @@ from vmkiln.cli.template_options import (
     VirtualNetworksOption,
 )
 from vmkiln.cli.view.waterfall import waterfall
+from vmkiln.errors import InputError
 from vmkiln.run_state import RunState, told_failure
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 
 
 ResumeOption = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--resume",
         metavar="RUN",
@@ -93,7 +94,7 @@ def build(
     cold: ColdOption = False,
     no_cache: NoCacheOption = False,
     max_age: MaxAgeOption = 24,
-    resume: ResumeOption = "",
+    resume: ResumeOption = None,
     on_error: OnErrorOption = OnError.CLEANUP,
     hold_for: HoldOption = None,
     progress: ProgressOption = Progress.AUTO,
@@ -121,15 +122,17 @@ def build(
         on_error=on_error,
         hold_for=hold_for,
     )
+    if resume is not None and not resume.strip():
+        raise InputError("--resume: no run is named", hint="`vmkiln run list` shows them")
     as_json = as_json or progress is Progress.JSON
     if dry_run:
         from vmkiln.cli.commands.templates.planning import planned
 
         if summary_file is not None:
             say(f"{summary_file} is not written: it tells of a run, and a dry run starts none")
-        planned(options, as_json=as_json, resume=resume, is_dry_run=True)
+        planned(options, as_json=as_json, resume=resume or "", is_dry_run=True)
         return
-    built(options, progress, ci_marks, as_json=as_json, resume=resume, summary_file=summary_file)
+    built(options, progress, ci_marks, as_json=as_json, resume=resume or "", summary_file=summary_file)
 
 
 def built(

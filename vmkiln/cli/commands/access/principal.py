@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -36,6 +37,7 @@ app = typer.Typer(no_args_is_help=True, help="Service principals that may log in
 role_app = typer.Typer(
     no_args_is_help=True, help="Roles: Reader, Contributor or Owner of /, a subscription or a group."
 )
+OBJECT_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 AppIdArgument = Annotated[str, typer.Argument(help="The principal's application id.", autocompletion=app_ids)]
 
 
@@ -262,9 +264,16 @@ def assign(
     known = {name.lower(): name for name in (READER, CONTRIBUTOR, OWNER)}
     if role.lower() not in known:
         raise InputError(f"`{role}` is not a role", hint=f"allowed are {', '.join(known.values())}")
+    if is_object and not OBJECT_ID.fullmatch(app_id):
+        raise InputError(f"`{app_id[:60]}` is no object id", hint="it has letters, digits and `-`, 64 at most")
     segments = scope.strip("/").split("/") if scope.strip("/") else []
     words = [word.lower() for word in segments[::2]]
-    if words not in ([], ["subscriptions"], ["subscriptions", "resourcegroups"]) or len(segments) % 2:
+    is_root = scope == "/"  # and not '', as a script has it whose variable is not set
+    if (
+        is_root is bool(words)
+        or words not in ([], ["subscriptions"], ["subscriptions", "resourcegroups"])
+        or len(segments) % 2
+    ):
         raise InputError(
             f"--scope: `{scope}` is not a scope",
             hint="allowed are /, /subscriptions/ID and /subscriptions/ID/resourceGroups/NAME",

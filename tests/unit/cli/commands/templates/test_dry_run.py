@@ -107,3 +107,6 @@ def test_a_dry_run_refuses_options_that_contradict(template: str, capsys: pytest
     assert "add `--on-error hold`" in capsys.readouterr().err
     assert vmkiln("build", template, "--dry-run", "--resume", "abcd") == 2
     assert "there is no run abcd" in capsys.readouterr().err
+    for more in ([], ["--dry-run"]):
+        assert vmkiln("build", template, "--resume", "", *more) == 2, "it would begin from the beginning"
+        assert "no run is named" in capsys.readouterr().err
