@@ -28,6 +28,7 @@ pytestmark = [pytest.mark.vm, pytest.mark.usefixtures("world")]
 DISKS = Path(__file__).parent / "disks"
 MIB = 1024**2
 DELETED = b"a deleted secret, which is long enough to be looked for"
+LOADER = b"a boot loader before the first partition"
 PV_ID = "abcdef0123456789abcdef0123456789"
 
 
@@ -62,6 +63,7 @@ LINKS = {
     "var/units/bluetooth.service": "/usr/lib/systemd/system/bluetooth.service",
     "boot/grub2": "/elsewhere",
 }
+SCRUBBED = ("small-blocks", "lvm", "swap")
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,35 @@ def an_lvm(target: Path, inner: bytes) -> Path:
         file.write(inner[:half])
         file.seek(MIB)
         file.write(inner[half:])
+        file.seek(MIB + extents * extent * 512)  # the extent that no volume has
+        file.write(DELETED)
+    return target
+
+
+def a_swap(target: Path) -> Path:
+    """A disk with a boot loader, a partition of swap that was used, and with what was in a partition that is gone."""
+    swap = b"\0" * 1024 + struct.pack("<II", 1, 1023)  # of linux/swap.h
+    with target.open("wb") as file:
+        file.truncate(8 * MIB)
+        file.seek(446)
+        file.write(struct.pack("<4xB3xII", 0x82, 2048, 8192) + bytes(48) + b"\x55\xaa")
+        for at, content in (
+            (MIB // 2, LOADER),
+            (MIB, swap.ljust(4086, b"\0") + b"SWAPSPACE2" + DELETED),
+            (3 * MIB, DELETED),
+            (6 * MIB, DELETED),
+        ):
+            file.seek(at)
+            file.write(content)
+    return target
+
+
+def a_wiped(target: Path) -> Path:
+    """A disk whose beginning is zeros, and nothing else is."""
+    with target.open("wb") as file:
+        file.truncate(4 * MIB)
+        file.seek(2 * MIB)
+        file.write(DELETED)
     return target
 
 
@@ -151,8 +182,12 @@ def seen(prepared: Settings, tmp_path_factory: pytest.TempPathFactory) -> Seen:
         "small-blocks": an_ext4(folder / "small.raw", 1024),
         "lvm": an_lvm(folder / "lvm.raw", an_ext4(folder / "inner.raw", 4096).read_bytes()),
         "luks": folder / "luks.raw",
+        "swap": a_swap(folder / "swap.raw"),
+        "wiped": a_wiped(folder / "wiped.raw"),
+        "empty": folder / "empty.raw",
     }
     raw["luks"].write_bytes(b"LUKS\xba\xbe" + bytes(4 * MIB - 6))
+    raw["empty"].write_bytes(bytes(4 * MIB))
     below = {"os": Disk(source, "qcow2"), **{name: Disk(path, "raw") for name, path in raw.items()}}
     held: list[str] = []
 
@@ -169,13 +204,13 @@ def seen(prepared: Settings, tmp_path_factory: pytest.TempPathFactory) -> Seen:
                 await bind_run_directory(inside, folder)
                 machine = describe(host.container_image, disks, accelerator=host.accelerator, scrub=True, trim=True)
                 found = await look_at(inside, machine, directory=folder, on_confinement=on_confinement)
-                for name in ("small-blocks", "lvm"):
+                for name in SCRUBBED:
                     disk = Disk(folder / f"{name}.qcow2", "qcow2", backing=below[name])
                     await convert(disk, folder / f"{name}.scrubbed", target_format="raw")
                 return found
 
     contents = asyncio.run(work())
-    return Seen(contents, held, {name: folder / f"{name}.scrubbed" for name in ("small-blocks", "lvm")})
+    return Seen(contents, held, {name: folder / f"{name}.scrubbed" for name in SCRUBBED})
 
 
 def test_an_operating_system_is_read_from_outside(seen: Seen) -> None:
@@ -212,7 +247,10 @@ def test_every_kind_of_residue_is_found_on_a_disk(seen: Seen, device: str) -> No
 
 
 def test_what_cannot_be_read_is_unproven(seen: Seen) -> None:
-    assert seen.contents.unproven == ("disk5 (luks): luks is not read",)
+    assert seen.contents.unproven == (
+        "disk5 (luks): luks is not read",
+        "disk7 (empty): it begins with zeros, and something else lies behind",
+    )
 
 
 @pytest.mark.parametrize("name", ["small-blocks", "lvm"])
@@ -220,6 +258,14 @@ def test_a_deleted_secret_is_gone_from_the_bytes(seen: Seen, name: str) -> None:
     content = seen.scrubbed[name].read_bytes()
     assert b"of ext4" in content
     assert DELETED not in content
+
+
+def test_swap_and_what_lies_between_partitions_are_overwritten(seen: Seen) -> None:
+    content = seen.scrubbed["swap"].read_bytes()
+    assert DELETED not in content
+    assert content.index(b"SWAPSPACE2") == MIB + 4086, "it is still swap"
+    assert content.index(LOADER) == MIB // 2
+    assert {volume.device: volume.filesystem for volume in seen.contents.volumes}["disk6-1"] == "swap"
 
 
 def test_what_a_first_boot_waits_for_is_taken_away_and_no_link_is_followed(seen: Seen) -> None:

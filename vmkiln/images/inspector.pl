@@ -142,12 +142,25 @@ my %options = (
     btrfs => ['ro,subvolid=5', 'ro,subvolid=5,rescue=nologreplay'], vfat => ['ro,iocharset=iso8859-1'],
 );
 
+# whether a partition is one that a boot loader lies in, without a file system, as its type in the GPT says
+sub is_of_a_loader {
+    my ($disk, $number, $bytes) = @_;
+    my $header = bytes_at("/dev/$disk", 512, 92);
+    return 0 if $bytes > 8 << 20 || length $header < 92 || substr($header, 0, 8) ne 'EFI PART';
+    my ($entries, $size) = (unpack('Q<', substr $header, 72, 8), unpack('V', substr $header, 84, 4));
+    return bytes_at("/dev/$disk", $entries * 512 + ($number - 1) * $size, 16) eq 'Hah!IdontNeedEFI';
+}
+
 sub looked_at {
-    my ($device, $name, $bytes) = @_;
+    my ($device, $name, $bytes, $is_of_a_loader) = @_;
     my ($type, $uuid, $label) = probed($device);
     my $number = $volume++;
     my @told = ('volume', $number, $name, $type, $bytes);
-    return record(@told, 0, '', '', '') if $type eq 'empty' || $type eq 'swap' || ($type eq 'unknown' && $bytes <= 1 << 20);
+    if ($type eq 'swap' || $type eq 'empty' || ($type eq 'unknown' && ($bytes <= 1 << 20 || $is_of_a_loader))) {
+        return record(@told, 0, '', '', '') if $work eq 'look' || $bytes < 4096;
+        my $problem = $type eq 'swap' ? emptied($device, 4096, $bytes - 4096) : $type eq 'empty' ? full($device, $bytes) : '';
+        return record(@told, 0, '', '', $problem);
+    }
     if ($type eq 'lvm') { driver('dm_mod'); $physical{$device} = 1; return record(@told, 0, '', '', '') }
     return record(@told, 0, $uuid // '', '', "$type is not read") if !$options{$type};
     driver($type);
@@ -164,6 +177,73 @@ sub looked_at {
     record('trimmed', $number, $_) for sort keys %trimmed;
     walked($number);
     system 'umount', '/mnt';
+}
+
+# zeros in place of what no file system has: the pages of swap behind its header, and what lies between volumes
+# (BLKZEROOUT of linux/fs.h); returns what is wrong, '' for nothing
+sub emptied {
+    my ($device, $start, $bytes) = @_;
+    return '' if $bytes <= 0;
+    open my $file, '+<:raw', $device or return 'what is free could not be opened';
+    my $range = pack 'Q< Q<', $start, $bytes;
+    return ioctl($file, 0x127F, $range) ? '' : 'what is free could not be overwritten';
+}
+
+# whether what begins with zeros has something behind them; returns what is wrong, '' for nothing
+my ($most_empty_seconds, $zeros) = (120, "\0" x (1 << 20));
+sub full {
+    my ($device, $bytes) = @_;
+    my $ends = time + $most_empty_seconds;
+    open my $file, '<:raw', $device or return 'it could not be read';
+    for (my $at = 0; $at < $bytes; $at += 1 << 20) {
+        my $length = sysread $file, my $read, 1 << 20;
+        return 'it could not be read' if !$length;
+        return 'it begins with zeros, and something else lies behind' if $read ne ($length == 1 << 20 ? $zeros : "\0" x $length);
+        return 'it begins with zeros, and is too large to be read to its end' if time > $ends;
+    }
+    return '';
+}
+
+# the sectors with the tables of an extended partition; nothing when they cannot be followed
+sub extended_tables {
+    my ($disk, $first) = @_;
+    my ($at, @found) = ($first);
+    while (@found < 64) {
+        my $table = bytes_at("/dev/$disk", $at * 512, 512);
+        return if length $table < 512 || substr($table, 510, 2) ne "\x55\xaa";
+        push @found, $at;
+        my ($type, $next) = (unpack('C', substr $table, 466, 1), unpack('V', substr $table, 470, 4));
+        return @found if !$type || !$next;
+        $at = $first + $next;
+    }
+    return;
+}
+
+# what lies between the partitions of a disk and behind the last, but not before the first, where boot loaders are: each
+# as sectors, where it begins and how many there are; undefined for a table whose own parts may lie there
+sub gaps_of {
+    my ($disk, $table, $sectors, @partitions) = @_;
+    my ($mbr, $last) = (bytes_at("/dev/$disk", 0, 512), $sectors - 1);
+    my %starts = map { unpack('x4 C x3 V', substr $mbr, 446 + 16 * $_, 16) } 0 .. 3;
+    if ($table eq 'gpt') {
+        return undef if !exists $starts{0xee};
+        $last = unpack 'Q<', bytes_at("/dev/$disk", 512 + 48, 8);
+        return undef if $last >= $sectors;
+    }
+    return undef if $table eq 'none';
+    for my $type (grep { exists $starts{$_} } 0x05, 0x0f, 0x85) {
+        my @tables = extended_tables($disk, $starts{$type}) or return undef;
+        push @partitions, map { [$_, 1] } @tables;
+    }
+    my @found;
+    my $next;
+    for my $taken (sort { $a->[0] <=> $b->[0] } @partitions) {
+        push @found, [$next, $taken->[0] - $next] if defined $next && $taken->[0] > $next;
+        my $end = $taken->[0] + $taken->[1];
+        $next = $end if !defined $next || $end > $next;
+    }
+    push @found, [$next, $last + 1 - $next] if defined $next && $last >= $next;
+    return \@found;
 }
 
 # what is free is given back by fstrim; where a block is smaller than what the disk takes back, zeros fill it, too
@@ -409,6 +489,28 @@ sub mapper {
     return unpack 'Q<', substr $buffer, 40, 8;
 }
 
+# the extents that no logical volume has; every kind of volume lies in such segments of its own parts
+sub empty_extents {
+    my ($group, $extent, $physical, $logical, $of_id) = @_;
+    my (%used, $problem);
+    for my $segment (map { my $one = $_; map { $one->{$_} } grep { /^segment\d+$/ } keys %$one } values %$logical) {
+        my @stripes = @{$segment->{stripes} // []};
+        my $count = @stripes / 2 or next;
+        while (my ($pv, $first) = splice @stripes, 0, 2) { push @{$used{$pv}}, [$first, $segment->{extent_count} / $count] }
+    }
+    for my $pv (sort keys %$physical) {
+        (my $id = $physical->{$pv}{id}) =~ tr/-//d;
+        my ($device, $next) = ($of_id->{$id}, 0);
+        next if !$device;
+        for my $taken ((sort { $a->[0] <=> $b->[0] } @{$used{$pv} // []}), [$physical->{$pv}{pe_count}, 0]) {
+            my ($start, $bytes) = map { $_ * 512 } $physical->{$pv}{pe_start} + $next * $extent, ($taken->[0] - $next) * $extent;
+            $problem ||= emptied($device, $start, $bytes);
+            $next = $taken->[0] + $taken->[1] if $taken->[0] + $taken->[1] > $next;
+        }
+    }
+    record('volume', $volume++, "$group-free", 'lvm', 0, 0, '', '', $problem) if $problem;
+}
+
 sub logical_volumes {
     my %of_id;
     my %newest;
@@ -423,6 +525,7 @@ sub logical_volumes {
     for my $group (sort keys %newest) {
         my ($extent, $physical) = @{$newest{$group}}{'extent_size', 'physical_volumes'};
         my $logical = $newest{$group}{logical_volumes} // {};
+        empty_extents($group, $extent, $physical, $logical, \%of_id) if $work ne 'look';
         for my $name (sort keys %$logical) {
             my ($table, $count, $sectors, $problem) = ('', 0, 0, '');
             for my $key (sort { substr($a, 7) <=> substr($b, 7) } grep { /^segment\d+$/ } keys %{$logical->{$name}}) {
@@ -464,8 +567,14 @@ for my $disk (@disks) {
     if (!@partitions) { looked_at("/dev/$disk", $serial, line_of("/sys/block/$disk/size") * 512); next }
     for my $partition (@partitions) {
         my $bytes = line_of("/sys/block/$disk/$partition/size") * 512;
-        looked_at("/dev/$partition", "$serial-" . line_of("/sys/block/$disk/$partition/partition"), $bytes);
+        my $number = line_of("/sys/block/$disk/$partition/partition");
+        looked_at("/dev/$partition", "$serial-$number", $bytes, is_of_a_loader($disk, $number, $bytes));
     }
+    next if $work eq 'look';
+    my @taken = map { [line_of("/sys/block/$disk/$_/start"), line_of("/sys/block/$disk/$_/size")] } @partitions;
+    my $gaps = gaps_of($disk, $table, line_of("/sys/block/$disk/size"), @taken);
+    my ($problem) = $gaps ? grep { length } map { emptied("/dev/$disk", $_->[0] * 512, $_->[1] * 512) } @$gaps : 'it is not read';
+    record('volume', $volume++, "$serial-between", 'none', 0, 0, '', '', "what lies between partitions: $problem") if $problem;
 }
 logical_volumes() if %physical;
 record('end');

@@ -1,5 +1,6 @@
 """What the inspection VM's program says of single files, as far as it can be tried without a VM."""
 
+import struct
 import subprocess
 from importlib import resources
 from pathlib import Path
@@ -70,3 +71,78 @@ def test_what_a_secret_looks_like_is_told_and_not_what_it_says(tmp_path: Path, c
     found = told(tmp_path, "opt/a.txt", content)
     assert (kind in found) if kind else (found == "")
     assert content not in found
+
+
+def asked(folder: Path, expression: str) -> str:
+    """What the program's own subroutines say of a disk, a file in this folder."""
+    program = PROGRAM.replace('"/dev/', f'"{folder}/') + f"\nprint {expression};\n"
+    return subprocess.run(["perl", "-e", program, "scrub"], capture_output=True, text=True, check=True).stdout
+
+
+def a_table(*partitions: tuple[int, int, int]) -> bytes:
+    """A sector with a table of partitions: type, where each begins, how many sectors it has."""
+    rows = b"".join(struct.pack("<4xB3xII", *partition) for partition in partitions)
+    return bytes(446) + rows.ljust(64, b"\0") + b"\x55\xaa"
+
+
+GAPS = "join ' ', map { ref $_ ? map { join '+', @$_ } @$_ : 'none' } gaps_of('disk', %s)"
+
+
+def test_what_lies_between_partitions_is_told_apart_from_their_tables(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.write_bytes(a_table((0x83, 2048, 1000), (0x82, 4096, 100)).ljust(512 * 64, b"\0"))
+    assert asked(tmp_path, GAPS % "'mbr', 8000, [4096, 100], [2048, 1000]") == "3048+1048 4196+3804"
+    assert asked(tmp_path, GAPS % "'none', 8000, [2048, 1000]") == "none"
+    with disk.open("wb") as file:
+        file.write(a_table((0x83, 8, 8), (0x05, 20, 60)))
+        for sector, table in ((20, a_table((0x83, 2, 4), (0x05, 20, 20))), (40, a_table((0x83, 2, 8)))):
+            file.seek(sector * 512)
+            file.write(table)
+    found = asked(tmp_path, GAPS % "'mbr', 100, [8, 8], [20, 2], [22, 4], [42, 8]")
+    assert found == "16+4 26+14 41+1 50+50"
+    disk.write_bytes(a_table((0x83, 8, 8), (0x05, 20, 60)))
+    assert asked(tmp_path, GAPS % "'mbr', 100, [8, 8], [20, 2]") == "none", "its tables cannot be followed"
+
+
+def test_the_second_table_of_a_gpt_is_left_alone(tmp_path: Path) -> None:
+    header = b"EFI PART".ljust(48, b"\0") + struct.pack("<Q", 90)
+    (tmp_path / "disk").write_bytes(a_table((0xEE, 1, 99)) + header)
+    assert asked(tmp_path, GAPS % "'gpt', 100, [8, 8], [20, 60]") == "16+4 80+11"
+    (tmp_path / "disk").write_bytes(a_table((0x83, 8, 8)) + header)
+    assert asked(tmp_path, GAPS % "'gpt', 100, [8, 8]") == "none", "a left over GPT"
+    (tmp_path / "disk").write_bytes(a_table((0xEE, 1, 99)) + header)
+    assert asked(tmp_path, GAPS % "'gpt', 90, [8, 8]") == "none", "it is not as large as it says"
+
+
+def test_what_begins_with_zeros_is_read_to_its_end(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.write_bytes(bytes(3 << 20) + bytes(512))
+    said = f"full('{disk}', -s '{disk}')"
+    assert asked(tmp_path, said) == ""
+    with disk.open("r+b") as file:
+        file.seek((3 << 20) + 200)
+        file.write(b"x")
+    assert asked(tmp_path, said) == "it begins with zeros, and something else lies behind"
+    disk.unlink()
+    assert asked(tmp_path, f"full('{disk}', 512)") == "it could not be read"
+
+
+def test_a_boot_loaders_partition_is_known_by_its_type_and_not_unread(tmp_path: Path) -> None:
+    """Of 3 or 4 MiB in Debian's and Ubuntu's cloud images."""
+    header = b"EFI PART".ljust(72, b"\0") + struct.pack("<QII", 2, 128, 128)
+    entries = b"Hah!IdontNeedEFI".ljust(128, b"\0") + b"another type of".ljust(128, b"\0")
+    (tmp_path / "disk").write_bytes(bytes(512) + header.ljust(512, b"\0") + entries)
+    known = "join ' ', map { is_of_a_loader('disk', @$_) || 0 } [1, 4 << 20], [2, 4 << 20], [1, 9 << 20], [3, 1]"
+    assert asked(tmp_path, known) == "1 0 0 0"
+    (tmp_path / "loader").write_bytes(b"R\x8e".ljust(4 << 20, b"\0"))
+    loader = f"'{tmp_path / 'loader'}', 'disk0-14', 4 << 20"
+    assert "unknown is not read" in asked(tmp_path, f"looked_at({loader}, 0)")
+    assert "not read" not in asked(tmp_path, f"looked_at({loader}, 1)")
+
+
+def test_what_cannot_be_overwritten_is_told(tmp_path: Path) -> None:
+    """A file has none of a disk's own zeros; `tests/vm/test_disks_looked_at.py` has disks."""
+    (tmp_path / "file").write_bytes(bytes(512))
+    assert asked(tmp_path, f"emptied('{tmp_path / 'file'}', 0, 512)") == "what is free could not be overwritten"
+    assert asked(tmp_path, f"emptied('{tmp_path / 'none'}', 0, 512)") == "what is free could not be opened"
+    assert asked(tmp_path, f"emptied('{tmp_path / 'file'}', 0, 0)") == ""
