@@ -7,6 +7,8 @@ import pytest
 from in_process import GROUP, SUBSCRIPTION, InProcess, add_group
 from page_visitor import Visitor
 
+from vmkiln.api.protocol.listing import PAGE
+from vmkiln.portal.api_client import MOST_PAGES
 from vmkiln.portal.overview import listed
 
 NETWORK = "Microsoft.Network/networkSecurityGroups"
@@ -19,7 +21,7 @@ def rows_of(page: str) -> int:
 def test_groups_their_resources_and_roles_are_shown_a_page_at_a_time(
     browser: Visitor, living: InProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listed.part_of, "__kwdefaults__", {"size": 3})
+    monkeypatch.setattr(listed.part_of, "__kwdefaults__", {"size": 3, "of": ()})
     add_group(living)
     store = living.service.store
     group = store.resources.get(GROUP)
@@ -37,6 +39,14 @@ def test_groups_their_resources_and_roles_are_shown_a_page_at_a_time(
         beyond = browser.get(f"{path}?page=99")
         assert (beyond.status_code, rows_of(beyond.text)) == (200, 0), path
     assert "<strong>4 resources</strong>" in browser.get(f"/portal{GROUP}").text
+    assert "There are more than these" not in browser.get("/portal/groups").text
+    monkeypatch.setattr(listed, "MOST_FOLLOWED", 4)
+    for path in ("/portal/groups?q=many-2", f"/portal{GROUP}", "/portal/access"):
+        assert "There are more than these" in browser.get(path).text, path
     found = browser.get("/portal/groups?q=MANY-2").text
     assert (rows_of(found), "1 group<" in found) == (1, True)
     assert "No resource group is like that." in browser.get("/portal/groups?q=none").text
+
+
+def test_as_many_are_followed_as_the_pages_have() -> None:
+    assert listed.MOST_FOLLOWED == MOST_PAGES * PAGE

@@ -37,7 +37,7 @@ async def resource_groups(visit: Visit) -> Response:
     )
     words = query.get("q", "").lower()
     meant = (group for found in lists for group in found if words in str(group["name"]).lower())
-    part = part_of(sorted(meant, key=lambda group: str(group["name"]).lower()), visit)
+    part = part_of(sorted(meant, key=lambda group: str(group["name"]).lower()), visit, of=lists)
     return await page("groups.html", title="Resource groups", section="groups", listed=part, query=query)
 
 
@@ -54,7 +54,7 @@ async def resource_group(visit: Visit) -> Response:
         group=group,
         may=allowed.may,
         template_id=await _template_of(visit, group),
-        listed=part_of(present, visit),
+        listed=part_of(present, visit, of=[present]),
         is_staging=_is_staging(group),
         picture=picture,
         is_live=is_live,

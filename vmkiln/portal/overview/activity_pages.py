@@ -93,7 +93,7 @@ async def access(visit: Visit) -> Response:
         }
         for row in rows.values()
     ]
-    part = part_of(sorted(found, key=lambda row: (row["scope"], row["role"], row["principal"])), visit)
+    part = part_of(sorted(found, key=lambda row: (row["scope"], row["role"], row["principal"])), visit, of=lists)
     people = await _names(visit, {row["principal"] for row in part.shown})  # of nobody else
     named = [{**row, "name": people.get(row["principal"].lower(), "")} for row in part.shown]
     named.sort(key=lambda row: (row["scope"], row["role"], row["name"].lower(), row["principal"]))

@@ -81,7 +81,7 @@ class Room:
 async def home(visit: Visit) -> Response:
     """Every template that the visitor may read, 50 a page, with counters above."""
     query = asked(visit, "q", "state", "group", "tag", "needs", "sort")
-    templates, counters, room, runs, images, allowed = await asyncio.gather(
+    lists, counters, room, runs, images, allowed = await asyncio.gather(
         _templates(visit),
         _counters(visit),
         _room(visit),
@@ -89,6 +89,7 @@ async def home(visit: Visit) -> Response:
         visit.api.ask("GET", IMAGES),
         allowed_to(visit),
     )
+    templates = sorted((item for one in lists for item in one), key=lambda item: str(item["name"]).lower())
     groups = sorted({str(item["id"]).split("/")[4] for item in templates}, key=str.lower)
     held = {str(run["properties"]["templateId"]).lower(): run for run in runs if run["properties"]["heldUntil"]}
     order = Order(frozenset(held))
@@ -96,7 +97,7 @@ async def home(visit: Visit) -> Response:
     meant = attention if "needs" in query else templates
     found = [item for item in meant if is_meant(item, query)]
     found = found if query.get("sort") == "name" else order.sorted(found)
-    part = part_of(found, visit, size=PAGE)
+    part = part_of(found, visit, size=PAGE, of=lists)
     last_images: dict[str, Any] = {}
     for image in images["value"]:  # the newest first
         last_images.setdefault(str(image["properties"]["templateId"]).lower(), image)
@@ -163,10 +164,10 @@ def _started(template: Mapping[str, Any]) -> str:
     return str((template["properties"].get("lastRunStatus") or {}).get("startTime") or "")
 
 
-async def _templates(visit: Visit) -> list[dict[str, Any]]:
+async def _templates(visit: Visit) -> list[list[dict[str, Any]]]:
+    """The templates of each subscription."""
     subscriptions = await subscriptions_of(visit)
-    lists = await asyncio.gather(*(visit.api.every(f"{subscription_scope(each)}/{TYPE}") for each in subscriptions))
-    return sorted((item for found in lists for item in found), key=lambda item: str(item["name"]).lower())
+    return await asyncio.gather(*(visit.api.every(f"{subscription_scope(each)}/{TYPE}") for each in subscriptions))
 
 
 async def _newest_runs(visit: Visit) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """What pages with long lists share: words to look for, chosen values, and one page after another."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -10,6 +10,7 @@ from vmkiln.portal.visit import PREFIX, Visit
 SKIP = "$skipToken"
 MOST_WORDS = 100
 AT_ONCE = 100  # of a list that the API gives as a whole
+MOST_FOLLOWED = 5000  # items of a list, of which the API has 100 a page
 DAYS = ("1", "7", "30", "90")  # how far back a list may be asked for
 
 
@@ -21,12 +22,16 @@ def asked(visit: Visit, *names: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Part:
-    """One page of a list: what is shown of all that was `found`; `number` is from 1."""
+    """One page of a list: what is shown of all that was `found`; `number` is from 1.
+
+    `is_cut` says that the list has more than was asked for.
+    """
 
     shown: Sequence[Any]
     number: int
     pages: int
     found: int
+    is_cut: bool = False
 
 
 def page_number(text: str) -> int:
@@ -34,10 +39,11 @@ def page_number(text: str) -> int:
     return max(1, int(text)) if text.isdecimal() and len(text) < 6 else 1
 
 
-def part_of(items: Sequence[Any], visit: Visit, *, size: int = AT_ONCE) -> Part:
-    """The page of a list that the visitor's address asks for (`page`)."""
+def part_of(items: Sequence[Any], visit: Visit, *, size: int = AT_ONCE, of: Iterable[Sequence[Any]] = ()) -> Part:
+    """The page of a list that the visitor's address asks for (`page`); `of` are the API's lists it is made from."""
     number = page_number(visit.request.query_params.get("page", ""))
-    return Part(items[(number - 1) * size : number * size], number, -(-len(items) // size), len(items))
+    shown, pages = items[(number - 1) * size : number * size], -(-len(items) // size)
+    return Part(shown, number, pages, len(items), any(len(one) >= MOST_FOLLOWED for one in of))
 
 
 async def one_page(visit: Visit, path: str, query: Mapping[str, str]) -> tuple[list[dict[str, Any]], str]:
