@@ -201,6 +201,11 @@ def test_child_resources_wait_for_their_parent(live: InProcess) -> None:
         (body({"type": "Microsoft.Nothing/things", "apiVersion": "2020-01-01", "name": "x"}), "Microsoft.Nothing"),
         (body({**IDENTITY, "name": "x"}, parameters={"needed": {"type": "int"}}), "needed"),
         (body(the_image_template(properties={"source": {"type": "Nonsense"}})), "Nonsense"),
+        (body({**IDENTITY, "name": "x"}, outputs={"o": {"type": "string", "value": "[nope()]"}}), "outputs.o"),
+        (
+            body(nested({"template": {"resources": [], "outputs": {"o": {"type": "int", "value": "[add(1)]"}}}})),
+            "resources[0].properties.template.outputs.o",
+        ),
         (body({**IDENTITY, "name": "x"}, {**IDENTITY, "name": "X"}), "also made"),
         ({"properties": {"mode": "Incremental", "templateLink": {"uri": "https://example.org"}}}, "are not fetched"),
         (body(nested({"templateLink": {"uri": "https://example.org"}})), "a linked deployment is not fetched"),

@@ -298,6 +298,20 @@ class DeploymentPlan(Deployment):
             raise TemplateInvalid(mistakes)
         return found
 
+    def output_mistakes(self, runtime: Runtime) -> list[Mistake]:
+        """What is wrong with outputs, as far as it can be said; those that wait for the state of resources are not."""
+        found: list[Mistake] = []
+        for name in self.declared_outputs:
+            try:
+                self.output(name, runtime)
+            except NotReady:
+                continue
+            except TemplateInvalid as error:
+                found += error.mistakes
+                if self.budget.is_spent or len(found) >= MOST_MISTAKES:
+                    break
+        return found
+
     @staticmethod
     def _output(output: Mapping[str, Any], scope: Scope, path: str) -> Any:
         loop = member(output, "copy")

@@ -178,6 +178,7 @@ def check(call: Call, plan: DeploymentPlan) -> list[PlannedResource]:
         elif resource.type.lower() == NESTED and resource.path not in nested:
             nested.add(resource.path)  # instances of a loop are alike
             mistakes += _nested_mistakes(call, plan, resource)
+    mistakes += plan.output_mistakes(_unknown)
     if mistakes:
         raise TemplateInvalid(list(dict.fromkeys(mistakes)))
     return resources
