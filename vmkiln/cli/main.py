@@ -27,6 +27,7 @@ SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 OF_STORAGE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENOENT, errno.ENOTDIR, errno.EISDIR,
               errno.EMFILE, errno.ENFILE, errno.EFBIG, errno.ELOOP, errno.ENAMETOOLONG, errno.ESTALE}  # fmt: skip
 UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN}
+INTERRUPTED = told_error(RunCanceled.code, "interrupted", exit_code=RunCanceled.exit_code)
 COMPLETION = "_VMKILN_COMPLETE"  # set by the shell's completion function
 
 
@@ -201,7 +202,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         with end_signals.as_interrupts():
             _run(arguments)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # before a command has begun, or behind it
+        _tell(INTERRUPTED, as_json=wants_json(sys.argv[1:] if arguments is None else arguments))
         sys.exit(RunCanceled.exit_code)
     except SystemExit:
         if why := closed_output.problem():
@@ -244,7 +246,7 @@ def _run(arguments: Sequence[str] | None) -> None:
         error.show()  # type: ignore[attr-defined]
         sys.exit(error.exit_code)
     if status == RunCanceled.exit_code:
-        _tell(told_error(RunCanceled.code, "interrupted", exit_code=status), as_json=as_json)
+        _tell(INTERRUPTED, as_json=as_json)
     sys.exit(status or 0)
 
 

@@ -102,7 +102,9 @@ def test_what_nohup_started_is_not_ended_by_its_terminal() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
-def test_an_end_between_two_things_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_end_between_two_things_is_no_fault(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     """Where no command runs yet, or none any more."""
 
     def ended(_arguments: object) -> None:
@@ -110,5 +112,6 @@ def test_an_end_between_two_things_is_no_fault(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(main, "_run", ended)
     with pytest.raises(SystemExit) as left:
-        main.main([])
+        main.main(["--json"])
     assert left.value.code == 130
+    assert json.loads(capfd.readouterr().out)["error"]["code"] == "Canceled"
