@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import typer
 
-from vmkiln.cli import main
+from vmkiln.cli import invocation, main
 from vmkiln.cli.interrupts import run_to_end
 from vmkiln.lifetime import last_words
 from vmkiln.lifetime.end_signals import ENDS, as_interrupts
@@ -108,6 +108,7 @@ def test_an_end_between_two_things_is_no_fault(
     """Where no command runs yet, or none any more."""
 
     def ended(_arguments: object) -> None:
+        invocation.begin(is_verbose=False)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(main, "_run", ended)
