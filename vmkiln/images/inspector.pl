@@ -489,20 +489,33 @@ sub mapper {
     return unpack 'Q<', substr $buffer, 40, 8;
 }
 
-# the extents that no logical volume has; every kind of volume lies in such segments of its own parts
-sub empty_extents {
-    my ($group, $extent, $physical, $logical, $of_id) = @_;
-    my (%used, $problem);
+# types of segments that lie in extents by their stripes, or in other logical volumes alone; one of another type may name
+# extents in a way of its own, as what pvmove left unfinished does
+my $placed = qr/^(?:striped|linear|raid\w*|thin|thin-pool|cache|cache-pool|writecache|snapshot|zero|error)$/;
+
+# which extents of each physical volume logical volumes have: each as the first and how many; undefined where not known
+sub used_extents {
+    my ($logical) = @_;
+    my %used;
     for my $segment (map { my $one = $_; map { $one->{$_} } grep { /^segment\d+$/ } keys %$one } values %$logical) {
+        return undef if $segment->{type} !~ $placed;
         my @stripes = @{$segment->{stripes} // []};
         my $count = @stripes / 2 or next;
         while (my ($pv, $first) = splice @stripes, 0, 2) { push @{$used{$pv}}, [$first, $segment->{extent_count} / $count] }
     }
+    return \%used;
+}
+
+# zeros in place of the extents that no logical volume has
+sub empty_extents {
+    my ($group, $extent, $physical, $logical, $of_id) = @_;
+    my ($used, $problem) = (used_extents($logical), '');
+    return record('volume', $volume++, "$group-free", 'lvm', 0, 0, '', '', 'which extents are free is not known') if !$used;
     for my $pv (sort keys %$physical) {
         (my $id = $physical->{$pv}{id}) =~ tr/-//d;
         my ($device, $next) = ($of_id->{$id}, 0);
         next if !$device;
-        for my $taken ((sort { $a->[0] <=> $b->[0] } @{$used{$pv} // []}), [$physical->{$pv}{pe_count}, 0]) {
+        for my $taken ((sort { $a->[0] <=> $b->[0] } @{$used->{$pv} // []}), [$physical->{$pv}{pe_count}, 0]) {
             my ($start, $bytes) = map { $_ * 512 } $physical->{$pv}{pe_start} + $next * $extent, ($taken->[0] - $next) * $extent;
             $problem ||= emptied($device, $start, $bytes);
             $next = $taken->[0] + $taken->[1] if $taken->[0] + $taken->[1] > $next;

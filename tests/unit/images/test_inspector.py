@@ -146,3 +146,14 @@ def test_what_cannot_be_overwritten_is_told(tmp_path: Path) -> None:
     assert asked(tmp_path, f"emptied('{tmp_path / 'file'}', 0, 512)") == "what is free could not be overwritten"
     assert asked(tmp_path, f"emptied('{tmp_path / 'none'}', 0, 512)") == "what is free could not be opened"
     assert asked(tmp_path, f"emptied('{tmp_path / 'file'}', 0, 0)") == ""
+
+
+def test_extents_are_free_only_where_each_volume_says_where_it_lies(tmp_path: Path) -> None:
+    """An unfinished `pvmove` names the extents that it copies as a mirror's."""
+    shown = (
+        "do { my $used = used_extents({%s}); $used ? join ' ', map { join '+', @$_ } @{$used->{pv0}} : 'not known' }"
+    )
+    striped = "web => {segment1 => {type => 'striped', extent_count => 6, stripes => ['pv0', 3, 'pv1', 0]}}"
+    moved = "pvmove0 => {segment1 => {type => 'mirror', extent_count => 6, mirrors => ['pv0', 9, 'pv1', 9]}}"
+    assert asked(tmp_path, shown % striped) == "3+3"
+    assert asked(tmp_path, shown % f"{striped}, {moved}") == "not known"
