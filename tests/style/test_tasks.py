@@ -18,6 +18,7 @@ LOOKED_AFTER = {  # where a start is not awaited in its own function, and who le
     "audit/audit_log.py:_wake_writer": "_write_and_tell, which tells, and the next act starts another",
     "lifetime/last_words.py:end_now": "it only says why, and the process ends whether or not it can",
     "lifetime/last_words.py:end_within": "it only ends the process",
+    "cli/view/long_work.py:long_work": "the end of the block, which waits for it; it only tells",
     "waiting/line_writer.py:__init__": "_write_all, which no error ends; how long it writes is told by /readyz",
     "waiting/off_loop.py:_begun": "the pool's futures; its threads wait for one another",
     "host/supervisor.py:accept": "_answer, which answers whatever happens",

@@ -45,8 +45,8 @@ def in_plain_code(number: int) -> None:
 
 
 async def _waiting(number: int) -> None:
-    os.kill(os.getpid(), number)
     try:
+        os.kill(os.getpid(), number)
         await asyncio.sleep(60)
     finally:
         await asyncio.sleep(0)
@@ -66,7 +66,17 @@ def behind_a_loop_of_ours(number: int) -> None:
     in_plain_code(number)
 
 
+@pytest.fixture(params=["in front", "in the background"])
+def interrupted(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What Ctrl-C does where a command was started: a shell has it ignored in what it starts in the background."""
+    own = signal.default_int_handler if request.param == "in front" else signal.SIG_IGN
+    before = signal.signal(signal.SIGINT, own)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @both
+@pytest.mark.usefixtures("interrupted")
 @pytest.mark.parametrize("work", [in_plain_code, in_a_loop_of_ours, in_another_loop, behind_a_loop_of_ours])
 def test_a_signal_ends_a_command_with_130_wherever_it_is(
     work: Callable[[int], None], number: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
@@ -81,16 +91,6 @@ def test_a_signal_ends_a_command_with_130_wherever_it_is(
         main.main(["--json"])
     assert (ended.value.code, len(cleaned)) == (130, 1)
     assert json.loads(capfd.readouterr().out)["error"]["code"] == "Canceled"
-
-
-def test_it_ends_what_a_shell_started_in_the_background() -> None:
-    """There SIGINT is ignored."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        with pytest.raises(KeyboardInterrupt), as_interrupts():
-            in_plain_code(signal.SIGTERM)
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def test_what_nohup_started_is_not_ended_by_its_terminal() -> None:

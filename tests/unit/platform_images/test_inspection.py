@@ -26,7 +26,7 @@ def bomb(path: Path, *, size_bytes: int) -> Path:
         table = int.from_bytes(header[40:48])
         end = -(-path.stat().st_size // CLUSTER) * CLUSTER
         file.seek(end)
-        file.write(b"x" * CLUSTER)
+        file.write((b"x" * 510 + b"\x55\xaa").ljust(CLUSTER, b"x"))  # as a disk that a machine starts from
         entries = size_bytes // CLUSTER
         file.write((end.to_bytes(8)) * entries)
         tables = range(end + CLUSTER, end + CLUSTER + entries * 8, CLUSTER)
