@@ -3,12 +3,14 @@
 A guest chose every name and byte of it. What could not be read is listed (`unproven`): about that nothing is known.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
 FOLDER, FILE, LINK = 0o040000, 0o100000, 0o120000
 _KIND = 0o170000
+_SNAPSHOT = re.compile(rb"(?:@/)?\.snapshots/\d{1,6}/snapshot/")  # as SUSE has it, the first is the root
 OS_RELEASE = ("etc/os-release", "usr/lib/os-release")
 DPKG_STATUS = "var/lib/dpkg/status"
 RPM_DATABASES = (
@@ -98,12 +100,12 @@ class DiskContents:
         can make a volume look like one, and a folder of btrfs.
         """
         found = {
-            (number, path.removesuffix(name.encode()))
+            (number, folder)
             for number, volume in enumerate(self.volumes)
             for path in volume.contents
             for name in OS_RELEASE
-            if path == name.encode()
-            or (volume.filesystem == "btrfs" and path.endswith(b"/" + name.encode()) and path.count(b"/") <= 3)
+            if (folder := path.removesuffix(name.encode())) != path
+            and (not folder or (volume.filesystem == "btrfs" and _is_a_subvolume(folder, path)))
         }
 
         def unlikely(one: tuple[int, bytes]) -> tuple[object, ...]:
@@ -234,6 +236,10 @@ class DiskContents:
                 partition = volume.device.removeprefix(disk.serial).removeprefix("-")
                 found |= {f"/dev/{kind}{chr(ord('a') + number)}{partition}" for kind in ("sd", "vd", "xvd")}
         return found
+
+
+def _is_a_subvolume(folder: bytes, path: bytes) -> bool:
+    return folder.endswith(b"/") and (path.count(b"/") <= 3 or _SNAPSHOT.fullmatch(folder) is not None)
 
 
 def shown(path: bytes) -> str:

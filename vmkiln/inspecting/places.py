@@ -73,6 +73,9 @@ def _starts(contents: DiskContents) -> Iterator[tuple[str, tuple[str, ...]]]:
             yield mount, ("", *(f"{one}/" for one in MOUNTS))
         elif mount:
             yield mount, tuple(f"{one}/" for one in ALSO)
+        if volume.filesystem == "btrfs" and not folder:
+            for subvolume, where in _subvolumes(contents):
+                yield f"{mount}{subvolume}/", (f"{where}/",)
 
 
 def _roots(volume: Volume) -> Iterator[bytes]:
@@ -85,12 +88,27 @@ def _roots(volume: Volume) -> Iterator[bytes]:
                 yield folder
 
 
-def _bound(contents: DiskContents) -> Iterator[tuple[str, str]]:
-    """What fstab binds: where, and to which folder."""
+def _mounted(contents: DiskContents) -> Iterator[tuple[str, str, list[str]]]:
+    """What fstab mounts: of what, where, with which options."""
     for line in (contents.content("etc/fstab") or b"").decode(errors="replace").splitlines():
         source, where, _, options = [*line.split()[:4], "", "", "", ""][:4]
-        if "bind" in options.split(",") or "rbind" in options.split(","):
-            yield where.strip("/"), source
+        yield source, where.strip("/"), options.split(",")
+
+
+def _bound(contents: DiskContents) -> Iterator[tuple[str, str]]:
+    """What fstab binds: where, and to which folder."""
+    for source, where, options in _mounted(contents):
+        if "bind" in options or "rbind" in options:
+            yield where, source
+
+
+def _subvolumes(contents: DiskContents) -> Iterator[tuple[str, str]]:
+    """What fstab mounts of btrfs by its path: that, and where; the root is found by what is in it."""
+    for _, where, options in _mounted(contents):
+        for option in options:
+            subvolume = option.removeprefix("subvol=").strip("/")
+            if subvolume and where and option.startswith("subvol="):
+                yield subvolume, where
 
 
 def _led(path: str, links: Mapping[str, str]) -> str:

@@ -60,6 +60,15 @@ def test_the_root_may_be_a_subvolume() -> None:
     assert {path for path, _ in found.paths()} >= {"etc/x", "<disk0-1>/@home/me/y"}
 
 
+def test_the_root_may_be_the_first_of_snappers_snapshots() -> None:
+    snapshots = {f"@/.snapshots/{number}/snapshot/".encode(): b"ID=suse%d\n" % number for number in (12, 2, 1)}
+    contents = {folder + b"usr/lib/os-release": content for folder, content in snapshots.items()}
+    volume = Volume("disk0-1", "btrfs", 100, 50, contents={**contents, b"a/b/c/d/etc/os-release": b"ID=layer\n"})
+    found = DiskContents((), (volume,))
+    assert found.os_release == {"ID": "suse1"}
+    assert len(found.roots) == 3
+
+
 def test_what_was_not_read_is_unproven_and_swap_is_not() -> None:
     locked = Volume("disk0-1", "luks", 100, 0, unread="luks is not read")
     swap = Volume("disk0-2", "swap", 100, 0)

@@ -182,6 +182,18 @@ def test_a_snapshot_of_btrfs_is_looked_at_as_the_root_is() -> None:
     assert places_left(disk) == ["host-keys: /.snapshots/1/snapshot/" + KEY]
 
 
+def test_a_subvolume_is_looked_at_where_fstab_mounts_it() -> None:
+    """As SUSE has it: `/var` is no folder of the root's."""
+    fstab = b"UUID=uuid-disk0-1 / btrfs defaults 0 0\nUUID=uuid-disk0-1 /var btrfs subvol=/@/var 0 0\n"
+    fstab += b"UUID=uuid-disk0-1 /home btrfs compress=zstd,subvol=@home 0 0\n"
+    files = {f"@/.snapshots/1/snapshot/{path}": content for path, content in ROOT_FILES.items()}
+    files["@/.snapshots/1/snapshot/etc/fstab"] = fstab
+    assert places_left(a_volume("disk0-1", files, filesystem="btrfs")) == []
+    for path in ("@/var/lib/systemd/random-seed", "@home/packer"):
+        disk = a_volume("disk0-1", {**files, path: b"x"}, filesystem="btrfs")
+        assert [one.partition(": ")[2] for one in places_left(disk)] == [f"/<disk0-1>/{path}"]
+
+
 @pytest.mark.parametrize("line", ["", "UUID=uuid-disk1 /opt ext4 defaults 0 0\n"], ids=["no line", "another place"])
 @pytest.mark.parametrize("path", ["lib/systemd/random-seed", f"log/journal/{'0' * 32}/x", "systemd/random-seed"])
 def test_a_volume_is_looked_at_as_var_wherever_fstab_has_it(line: str, path: str) -> None:
