@@ -87,6 +87,12 @@ sub bytes_at {
 sub uuid_text { join '-', unpack 'H8 H4 H4 H4 H12', $_[0] }
 sub plain { my ($text) = @_; $text =~ s/\0.*//s; return $text }
 
+# what leaves the first 4 KiB as they were, where swap may have been: RAID, bcache, ZFS, JFS, ReiserFS, GFS2
+my @beyond = (
+    [4096, "\xfc\x4e\x2b\xa9"], [4120, "\xc6\x85\x73\xf6\x4e\x1a\x45\xca"], [0x4000, "\1\1\0\0\0\0\0\0\0\0\0\1"],
+    [0x8000, 'JFS1'], [0x10034, 'ReIsEr'], [0x10000, "\x01\x16\x19\x70"],
+);
+
 # what a volume holds: file system, UUID, label, and its block size where that matters
 sub probed {
     my ($device) = @_;
@@ -99,11 +105,12 @@ sub probed {
     if (substr($start, 0x10040, 8) eq '_BHRfS_M') {
         return ('btrfs', uuid_text(substr $start, 0x10020, 16), plain(substr $start, 0x1012b, 64));
     }
-    return ('swap') if substr($start, 4086, 10) =~ /^SWAP(?:SPACE2|-SPACE)$/;
     return ('luks', substr $start, 168, 36) if substr($start, 0, 6) eq "LUKS\xba\xbe";
     for my $sector (0 .. 3) {
         return ('lvm') if substr($start, $sector * 512, 8) eq 'LABELONE';
     }
+    return ('unknown') if grep { substr($start, $_->[0], length $_->[1]) eq $_->[1] } @beyond;
+    return ('swap') if substr($start, 4086, 10) =~ /^SWAP(?:SPACE2|-SPACE)$/;
     if (substr($start, 510, 2) eq "\x55\xaa") {
         my $at = substr($start, 0x52, 5) eq 'FAT32' ? 0x43 : substr($start, 0x36, 3) eq 'FAT' ? 0x27 : 0;
         return ('vfat', sprintf('%04X-%04X', reverse unpack 'v2', substr $start, $at, 4), '') if $at;
@@ -158,10 +165,10 @@ sub looked_at {
     my @told = ('volume', $number, $name, $type, $bytes);
     if ($type eq 'swap' || $type eq 'empty' || ($type eq 'unknown' && ($bytes <= 1 << 20 || $is_of_a_loader))) {
         return record(@told, 0, '', '', '') if $work eq 'look' || $bytes < 4096;
-        my $problem = $type eq 'swap' ? emptied($device, 4096, $bytes - 4096) : $type eq 'empty' ? full($device, $bytes) : '';
+        my $problem = $type eq 'swap' ? swept($device, $bytes) : $type eq 'empty' ? full($device, 0, $bytes) : '';
         return record(@told, 0, '', '', $problem);
     }
-    if ($type eq 'lvm') { driver('dm_mod'); $physical{$device} = 1; return record(@told, 0, '', '', '') }
+    if ($type eq 'lvm') { driver('dm_mod'); $physical{$device} = $name; return record(@told, 0, '', '', '') }
     return record(@told, 0, $uuid // '', '', "$type is not read") if !$options{$type};
     driver($type);
     %trimmed = ();
@@ -189,22 +196,45 @@ sub emptied {
     return ioctl($file, 0x127F, $range) ? '' : 'what is free could not be overwritten';
 }
 
-# whether what begins with zeros has something behind them; returns what is wrong, '' for nothing
-my ($most_empty_seconds, $zeros) = (120, "\0" x (1 << 20));
-sub full {
+# zeros in the pages of swap behind its header (linux/swap.h): in as many as it says that it has, for what lies behind them
+# may be another's, as the description of a RAID is; returns what is wrong, '' for nothing
+sub swept {
     my ($device, $bytes) = @_;
-    my $ends = time + $most_empty_seconds;
-    open my $file, '<:raw', $device or return 'it could not be read';
-    for (my $at = 0; $at < $bytes; $at += 1 << 20) {
-        my $length = sysread $file, my $read, 1 << 20;
-        return 'it could not be read' if !$length;
-        return 'it begins with zeros, and something else lies behind' if $read ne ($length == 1 << 20 ? $zeros : "\0" x $length);
-        return 'it begins with zeros, and is too large to be read to its end' if time > $ends;
-    }
-    return '';
+    my ($version, $last) = unpack 'V2', bytes_at($device, 1024, 8);
+    my $end = ($last + 1) * 4096;
+    return 'it is not as large as it says' if $version != 1 || $end > $bytes;
+    $end = $bytes if $bytes - $end < 4096;  # a part of a page is nobody's
+    return emptied($device, 4096, $end - 4096) || (full($device, $end, $bytes) ? 'what lies behind its pages is not known' : '');
 }
 
-# the sectors with the tables of an extended partition; nothing when they cannot be followed
+# whether something lies from a place on, where zeros begin; returns what is wrong, '' for nothing
+my ($empty_seconds, $zeros) = (120, "\0" x (1 << 20));  # for all disks together: the whole look has a limit
+sub full {
+    my ($device, $at, $bytes) = @_;
+    open my $file, '<:raw', $device or return 'it could not be read';
+    sysseek $file, $at, 0;
+    my ($began, $problem) = (time, '');
+    while ($at < $bytes && !$problem) {
+        my $length = sysread($file, my $read, $bytes - $at < 1 << 20 ? $bytes - $at : 1 << 20) || 0;
+        $problem = !$length ? 'it could not be read'
+            : $read ne ($length == 1 << 20 ? $zeros : "\0" x $length) ? 'it begins with zeros, and something else lies behind'
+            : time - $began > $empty_seconds ? 'it begins with zeros, and is too large to be read to its end' : '';
+        $at += $length;
+    }
+    $empty_seconds -= time - $began;
+    return $problem;
+}
+
+# the rows of a table of partitions that are in use: the type, where it begins, how many sectors it has
+sub rows_of {
+    my ($sector) = @_;
+    return if length $sector < 512;
+    return grep { $_->[2] } map { [unpack 'x4 C x3 V2', substr $sector, 446 + 16 * $_, 16] } 0 .. 3;
+}
+
+sub is_extended { my ($type) = @_; return $type == 0x05 || $type == 0x0f || $type == 0x85 }
+
+# the sectors with the tables of an extended partition, as Linux follows them; nothing when they cannot be followed
 sub extended_tables {
     my ($disk, $first) = @_;
     my ($at, @found) = ($first);
@@ -212,27 +242,32 @@ sub extended_tables {
         my $table = bytes_at("/dev/$disk", $at * 512, 512);
         return if length $table < 512 || substr($table, 510, 2) ne "\x55\xaa";
         push @found, $at;
-        my ($type, $next) = (unpack('C', substr $table, 466, 1), unpack('V', substr $table, 470, 4));
-        return @found if !$type || !$next;
-        $at = $first + $next;
+        my ($next) = grep { is_extended($_->[0]) } rows_of($table);
+        return @found if !$next;
+        $at = $first + $next->[1];
     }
     return;
 }
 
 # what lies between the partitions of a disk and behind the last, but not before the first, where boot loaders are: each
-# as sectors, where it begins and how many there are; undefined for a table whose own parts may lie there
+# as sectors, where it begins and how many there are; undefined for a table whose own parts may lie there, or that is not
+# of this disk: what is a file system itself, as a hybrid disc is, or has what another system keeps at its end
 sub gaps_of {
     my ($disk, $table, $sectors, @partitions) = @_;
-    my ($mbr, $last) = (bytes_at("/dev/$disk", 0, 512), $sectors - 1);
-    my %starts = map { unpack('x4 C x3 V', substr $mbr, 446 + 16 * $_, 16) } 0 .. 3;
+    my @rows = rows_of(bytes_at("/dev/$disk", 0, 512));
+    my ($last, $whole) = ($sectors - 1, (probed("/dev/$disk"))[0]);
+    return undef if $table eq 'none' || $whole =~ /^(?:xfs|ext4|btrfs|swap|luks|lvm|iso9660)$/;
+    return undef if grep { $_->[0] == 0x42 } @rows;  # a dynamic disk of Windows
+    # the row for a GPT, by which Linux knows one; where there is none, or one of larger sectors, it says nothing
+    my @for_gpt = grep { $_->[0] == 0xee } @rows;
+    return undef if $table eq 'gpt' ? !grep { $_->[1] == 1 } @for_gpt : @for_gpt > 0;
     if ($table eq 'gpt') {
-        return undef if !exists $starts{0xee};
         $last = unpack 'Q<', bytes_at("/dev/$disk", 512 + 48, 8);
         return undef if $last >= $sectors;
+        push @partitions, map { [$_->[1], $_->[2]] } grep { $_->[0] != 0xee && !is_extended($_->[0]) } @rows;
     }
-    return undef if $table eq 'none';
-    for my $type (grep { exists $starts{$_} } 0x05, 0x0f, 0x85) {
-        my @tables = extended_tables($disk, $starts{$type}) or return undef;
+    for my $row (grep { is_extended($_->[0]) } @rows) {
+        my @tables = extended_tables($disk, $row->[1]) or return undef;
         push @partitions, map { [$_, 1] } @tables;
     }
     my @found;
@@ -242,8 +277,20 @@ sub gaps_of {
         my $end = $taken->[0] + $taken->[1];
         $next = $end if !defined $next || $end > $next;
     }
-    push @found, [$next, $last + 1 - $next] if defined $next && $last >= $next;
-    return \@found;
+    return \@found if !defined $next || $last < $next;
+    # RAID of whole disks is described at their end; a GPT ends before that
+    my $end = $next > $sectors - 256 ? $next : $sectors - 256;
+    my $behind = $table eq 'gpt' ? '' : bytes_at("/dev/$disk", $end * 512, ($sectors - $end) * 512);
+    return undef if $behind =~ /\xfc\x4e\x2b\xa9|Intel Raid ISM|\xde\x11\xde\x11/;
+    return [@found, [$next, $last + 1 - $next]];
+}
+
+# whether something lies before the first partition, behind the 1 MiB that boot loaders and tables have; it may be a boot
+# loader of another machine's, or of a partition that is gone; returns what is wrong, '' for nothing
+sub before {
+    my ($disk, @partitions) = @_;
+    my ($first) = sort { $a <=> $b } map { $_->[0] } @partitions;
+    return full("/dev/$disk", 1 << 20, $first * 512) ? 'what lies before the first partition is not known' : '';
 }
 
 # what is free is given back by fstrim; where a block is smaller than what the disk takes back, zeros fill it, too
@@ -463,20 +510,24 @@ sub group_of {
         my @areas = unpack 'Q<*', substr $header, 40, 320;
         while (@areas && $areas[0]) { splice @areas, 0, 2 }  # data areas
         splice @areas, 0, 2;
+        my @found;
         while (@areas >= 2 && $areas[0]) {
             my ($at, $size) = splice @areas, 0, 2;
-            my $area = bytes_at($device, $at, 512);
-            my ($offset, $length) = unpack 'Q< Q<', substr $area, 40, 16;
-            next if !$offset || $length > 4 << 20;
+            my ($offset, $length, $flags) = unpack 'Q< Q< x4 V', bytes_at($device, $at + 40, 24);
+            next if !$offset || $flags & 1 || $length > 4 << 20;  # what one has that is to be ignored may be old
             my $text = $offset + $length <= $size ? bytes_at($device, $at + $offset, $length)
                 : bytes_at($device, $at + $offset, $size - $offset) . bytes_at($device, $at + 512, $offset + $length - $size);
-            $text =~ s/#[^\n]*//g;
-            my @tokens = $text =~ /"((?:[^"\\]|\\.)*)"|([\w.+-]+)|([{}\[\]=,])/g;
-            return ($id, parsed([grep { defined } @tokens]));
+            push @found, parsed([tokens_of($text)]);
         }
-        return ($id, {});
+        return ($id, @found);
     }
-    return ('', {});
+    return ('');
+}
+
+# the words and signs of a text of LVM's; a comment begins only where no string is
+sub tokens_of {
+    my ($text) = @_;
+    return grep { defined } $text =~ /"((?:[^"\\]|\\.)*)"|([\w.+-]+)|([{}\[\]=,])|#[^\n]*/g;
 }
 
 sub mapper {
@@ -496,8 +547,13 @@ my $placed = qr/^(?:striped|linear|raid\w*|thin|thin-pool|cache|cache-pool|write
 # which extents of each physical volume logical volumes have: each as the first and how many; undefined where not known
 sub used_extents {
     my ($logical) = @_;
-    my %used;
-    for my $segment (map { my $one = $_; map { $one->{$_} } grep { /^segment\d+$/ } keys %$one } values %$logical) {
+    my (%used, @segments);
+    for my $one (values %$logical) {
+        my @own = map { $one->{$_} } grep { /^segment\d+$/ } keys %$one;
+        return undef if @own != $one->{segment_count};
+        push @segments, @own;
+    }
+    for my $segment (@segments) {
         return undef if $segment->{type} !~ $placed;
         my @stripes = @{$segment->{stripes} // []};
         my $count = @stripes / 2 or next;
@@ -525,20 +581,23 @@ sub empty_extents {
 }
 
 sub logical_volumes {
-    my %of_id;
-    my %newest;
+    my (%of_id, %newest, %id_of, %twice);
     for my $device (sort keys %physical) {
-        my ($id, $found) = group_of($device);
+        my ($id, @found) = group_of($device);
+        $twice{$id} = 1 if $of_id{$id};
         $of_id{$id} = $device;
-        for my $name (keys %$found) {
-            next if ref $found->{$name} ne 'HASH';
-            $newest{$name} = $found->{$name} if !$newest{$name} || $found->{$name}{seqno} > $newest{$name}{seqno};
+        $id_of{$device} = $id;
+        for my $found (@found) {
+            for my $name (keys %$found) {
+                next if ref $found->{$name} ne 'HASH';
+                $newest{$name} = $found->{$name} if !$newest{$name} || $found->{$name}{seqno} > $newest{$name}{seqno};
+            }
         }
     }
     for my $group (sort keys %newest) {
         my ($extent, $physical) = @{$newest{$group}}{'extent_size', 'physical_volumes'};
         my $logical = $newest{$group}{logical_volumes} // {};
-        empty_extents($group, $extent, $physical, $logical, \%of_id) if $work ne 'look';
+        empty_extents($group, $extent, $physical, $logical, \%of_id) if $work ne 'look' && !%twice;
         for my $name (sort keys %$logical) {
             my ($table, $count, $sectors, $problem) = ('', 0, 0, '');
             for my $key (sort { substr($a, 7) <=> substr($b, 7) } grep { /^segment\d+$/ } keys %{$logical->{$name}}) {
@@ -568,6 +627,16 @@ sub logical_volumes {
             else { record('volume', $volume++, $mapped, 'lvm', $sectors * 512, 0, '', '', $problem || 'it could not be put together') }
         }
     }
+    # of which nothing was read: in no group that was, as one inside a logical volume is; or one of two that say the same
+    my @ids = map { $_->{id} } map { values %{$_->{physical_volumes} // {}} } values %newest;
+    tr/-//d for @ids;
+    my %is_known = map { $_ => 1 } @ids;
+    for my $device (sort keys %physical) {
+        my $id = $id_of{$device} // '';
+        next if $is_known{$id} && !$twice{$id};
+        my $problem = $twice{$id} ? 'another has the same id' : 'it is in no group of volumes that is read';
+        record('volume', $volume++, "$physical{$device}-group", 'lvm', 0, 0, '', '', $problem);
+    }
 }
 
 my @disks = sort { length $a <=> length $b || $a cmp $b } names_in('/sys/block', 'vd');
@@ -587,7 +656,8 @@ for my $disk (@disks) {
     my @taken = map { [line_of("/sys/block/$disk/$_/start"), line_of("/sys/block/$disk/$_/size")] } @partitions;
     my $gaps = gaps_of($disk, $table, line_of("/sys/block/$disk/size"), @taken);
     my ($problem) = $gaps ? grep { length } map { emptied("/dev/$disk", $_->[0] * 512, $_->[1] * 512) } @$gaps : 'it is not read';
-    record('volume', $volume++, "$serial-between", 'none', 0, 0, '', '', "what lies between partitions: $problem") if $problem;
+    $problem = $problem ? "what lies between partitions: $problem" : before($disk, @taken);
+    record('volume', $volume++, "$serial-between", 'none', 0, 0, '', '', $problem) if $problem;
 }
 logical_volumes() if %physical;
 record('end');
