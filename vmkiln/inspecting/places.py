@@ -28,6 +28,8 @@ FOLDERS = (
 FILES = ("etc/passwd", "etc/sudoers", "etc/machine-id", "var/lib/dbus/machine-id", "etc/hostname", "etc/hosts")
 MOST_FOLLOWED = 16  # links, one leading to the next
 DEEPEST_ROOT = 4  # folders of btrfs, as a snapshot has them; deeper lie layers of containers
+# of a volume that container engines have for themselves; of an image, not of a VM
+_LAYER = re.compile(rb"(?:.*/)?(?:overlay2?/[^/]+/diff|btrfs/subvolumes/[^/]+|vfs/dir/[^/]+)/")
 _OF_A_ROOT = ("etc/passwd", "etc/machine-id")  # no system runs without them
 _NOT_TOLD = re.compile(r"usr/(?:bin|lib|lib32|lib64|libx32|libexec|sbin|share|src|include|games)(?:/.*)?")
 
@@ -84,7 +86,7 @@ def _roots(volume: Volume) -> Iterator[bytes]:
         for name in _OF_A_ROOT:
             folder = path.removesuffix(name.encode())
             is_subvolume = volume.filesystem == "btrfs" and folder.endswith(b"/") and folder.count(b"/") <= DEEPEST_ROOT
-            if folder != path and (not folder or is_subvolume):
+            if folder != path and (not folder or (is_subvolume and not _LAYER.fullmatch(folder))):
                 yield folder
 
 

@@ -182,6 +182,14 @@ def test_a_snapshot_of_btrfs_is_looked_at_as_the_root_is() -> None:
     assert places_left(disk) == ["host-keys: /.snapshots/1/snapshot/" + KEY]
 
 
+@pytest.mark.parametrize("layer", ["overlay2/0a/diff/", "overlay/0a/diff/", "btrfs/subvolumes/0a/", "vfs/dir/0a/"])
+def test_a_layer_of_a_container_on_a_volume_of_its_own_is_no_root(layer: str) -> None:
+    """`wget` left its list there, in whoever's image."""
+    root = a_volume("disk0-1", {**ROOT_FILES, "etc/fstab": b"UUID=uuid-disk1 /var/lib/docker btrfs defaults 0 0\n"})
+    files = {layer + path: content for path, content in (ROOT_FILES | {"root/.wget-hsts": b"x"}).items()}
+    assert places_left(root, a_volume("disk1", files, filesystem="btrfs")) == []
+
+
 def test_a_subvolume_is_looked_at_where_fstab_mounts_it() -> None:
     """As SUSE has it: `/var` is no folder of the root's."""
     fstab = b"UUID=uuid-disk0-1 / btrfs defaults 0 0\nUUID=uuid-disk0-1 /var btrfs subvol=/@/var 0 0\n"
