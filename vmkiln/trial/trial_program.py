@@ -120,11 +120,8 @@ def _all_of(plan: DeploymentPlan) -> None:
                 plan.body(item, _unknown)
         except (NotReady, TemplateInvalid):
             continue
+    plan.output_mistakes(_unknown)  # goes on behind one that waits, as the service does
     plan.parameter_values()
-    try:
-        plan.outputs(_unknown)
-    except (NotReady, TemplateInvalid):
-        return
 
 
 if __name__ == "__main__":

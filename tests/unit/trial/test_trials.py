@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import queue
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -10,8 +11,10 @@ from typing import Any
 import pytest
 
 from vmkiln.arm_template.deployment_context import DeploymentContext
+from vmkiln.arm_template.deployment_plan import DeploymentPlan
 from vmkiln.errors import HostUnfit, TemplateInvalid
 from vmkiln.trial import trials as trials_module
+from vmkiln.trial.trial_program import evaluate_all
 from vmkiln.trial.trials import PROGRAM, Trials
 
 CONTEXT = DeploymentContext(subscription_id="s", resource_group="g")
@@ -72,6 +75,22 @@ async def test_with_the_budget_a_process_goes_on_to_the_next_template() -> None:
     async with served(PROGRAM) as trials:
         for value in (ENDLESS, LARGE, "add(1,2)", "nothing()"):
             assert await tried(trials, value) == ""
+
+
+def test_what_stands_behind_an_output_that_waits_is_tried_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service evaluates it before anything is made, so it is not to be the first that does."""
+    tried_ones: list[str] = []
+    before = DeploymentPlan.output
+
+    def noted(self: DeploymentPlan, name: str, runtime: Any) -> Any:
+        tried_ones.append(name)
+        return before(self, name, runtime)
+
+    monkeypatch.setattr(DeploymentPlan, "output", noted)
+    waits = {"type": "string", "value": f"[{STATE}]"}
+    content = {"resources": [], "outputs": {"a": waits, "b": {"type": "int", "value": "[nothing()]"}, "c": waits}}
+    evaluate_all(json.loads(trials_module._request(content, {}, CONTEXT)))
+    assert tried_ones == ["a", "b", "c"]
 
 
 async def test_a_program_that_dies_is_replaced() -> None:
