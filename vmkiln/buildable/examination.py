@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from vmkiln.azure_names import Architecture
@@ -84,6 +84,14 @@ class NotBuildable(InputError):
         self.code = next(coded, NotBuildable.code)
         lines = "\n".join(f"  {problem}" for problem in problems)
         super().__init__(f"this template cannot be built here:\n{lines}", hint="`vmkiln plan` shows it all the same")
+
+    def mask(self, mask: Callable[[str], str]) -> None:
+        """The same for its mistakes, of which programs are told one by one."""
+        super().mask(mask)
+        self.problems = self.mistakes = tuple(
+            replace(one, path=mask(one.path), message=mask(one.message), hint=mask(one.hint) if one.hint else None)
+            for one in self.problems
+        )
 
 
 def examine(template: ImageTemplate, surroundings: Surroundings) -> Verdict:

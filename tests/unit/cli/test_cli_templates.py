@@ -62,6 +62,19 @@ def test_a_good_template_is_said_to_be_good(tmp_path: Path, home: Path, capsys: 
     assert not home.exists(), "validating writes nothing"
 
 
+@pytest.mark.parametrize("command", [["build"], ["build", "--dry-run"], ["validate"], ["plan"]])
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_why_it_cannot_be_built_tells_no_secret(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: list[str], more: list[str]
+) -> None:
+    path = write(tmp_path, customize=[{"type": "Shell", "scriptUri": "[parameters('password')]"}])
+    (tmp_path / "hunter22.sh").mkdir()
+    assert vmkiln(*command, path, "--parameters", "password=hunter22.sh", "--allow-local-files", *more) == 2
+    told = capsys.readouterr()
+    assert "***" in told.err
+    assert "hunter22" not in told.out + told.err
+
+
 def test_a_short_secret_is_warned_about(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert vmkiln("validate", write(tmp_path), "--parameters", "password=abc") == 0
     captured = capsys.readouterr()

@@ -176,7 +176,9 @@ def _requested(options: BuildOptions) -> tuple[RunRequest, Sequence[str]]:
     try:
         check_examined(given.resolved.image_template, given.surroundings)  # its warnings come with the run
     except NotBuildable as error:
-        raise NotBuildable(given.written.placed(error.problems)) from None
+        told = NotBuildable(given.written.placed(error.problems))
+        told.mask(given.resolved.mask)
+        raise told from None
     return request_of(options, given), given.resolved.warnings
 
 
