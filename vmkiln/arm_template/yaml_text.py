@@ -32,7 +32,7 @@ def json_of_yaml(text: str, name: str, *, places: dict[str, int] | None = None) 
     Raises: `TemplateInvalid` with one mistake, whose path is `<name>:<line>:<column>` where that is known.
     """
     try:
-        values = [value for value in _values(text, places) if value is not None]
+        values = _values(text, places)
         value = values[0] if len(values) == 1 else values or None
         check_size(value, name, Budget())
         return json.dumps(value, allow_nan=False)
@@ -52,17 +52,21 @@ def _place(text: str, at: int) -> tuple[int, int]:
 
 
 def _values(text: str, places: dict[str, int] | None) -> list[Any]:
-    """The documents of a text; the places are those of the first."""
+    """The documents of a text in which anything stands; places are those of one that is alone."""
     loader = _Loader(text)
     found: list[Any] = []
+    begins: dict[str, int] = {}
     try:
         while loader.check_node():
             node = loader.get_node()
             if places is not None and not found:
-                _note(node, "", places, set())
-            found.append(loader.construct_document(node))
+                _note(node, "", begins, set())
+            if (value := loader.construct_document(node)) is not None:
+                found.append(value)
     finally:
         loader.dispose()
+    if places is not None and len(found) == 1:
+        places.update(begins)
     return found
 
 

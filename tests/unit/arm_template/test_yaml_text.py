@@ -38,6 +38,16 @@ def test_a_path_leads_to_its_place_in_yaml(path: str, line: int, column: int) ->
     assert Places(TEXT, begins).of(path) == Place(line, column)
 
 
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [("---\n---\na: {b: 1}\n", Place(3, 5)), ("a: {b: 1}\n---\na: {b: 1}\n", None), ("a: {b: 1}\n---\n", Place(1, 5))],
+)
+def test_places_are_those_of_the_only_document(text: str, place: Place | None) -> None:
+    begins: dict[str, int] = {}
+    json_of_yaml(text, "t", places=begins)
+    assert Places(text, begins).of("a.b") == place
+
+
 def test_numbers_are_by_tens_and_words_are_texts() -> None:
     text = "a: 010\nb: 09\nc: -5\nd: yes\ne: 2024-02-01\nf: true\ng: 1.5\nh: ~\n"
     found = json.loads(json_of_yaml(text, "t"))

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from vmkiln.arm_template.json_places import Places
 
 MOST_DEPTH = 40  # below which no image template is looked for in a file
+OF_A_DEPLOYMENT = {"parameters", "variables", "functions", "definitions", "resources", "outputs"}
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class WrittenTemplate:
     def _placed(self, mistake: Mistake, places: Places | None, own: str) -> Mistake:
         if places is None or PLACED.fullmatch(mistake.path):  # its path is its place
             return mistake
-        place = places.of(mistake.path) or (places.of(f"{own}.{mistake.path}") if own else None)
+        place = places.of(_path_in_file(mistake.path, own))
         if place is None:
             return mistake
         return replace(mistake, file=self.file_name, line=place.line, column=place.column)
@@ -72,6 +73,13 @@ class WrittenTemplate:
 def placed_error(error: TemplateInvalid, written: WrittenTemplate) -> TemplateInvalid:
     """The same error with the lines of its mistakes; pure."""
     return TemplateInvalid(written.placed(error.mistakes))
+
+
+def _path_in_file(path: str, own: str) -> str:
+    """The path in a file of what has this path in the image template, or in the deployment, around it; pure."""
+    first = path.lower().partition(".")[0].partition("[")[0]
+    is_of_file = not own or first in OF_A_DEPLOYMENT or path.lower().startswith(own.lower())
+    return path if is_of_file else f"{own}.{path}"
 
 
 def _templates_in(value: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, dict[str, Any]]]:

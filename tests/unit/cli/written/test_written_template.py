@@ -89,6 +89,25 @@ def test_mistakes_have_their_lines_in_a_deployment(capfd: pytest.CaptureFixture[
     assert found["properties.buildTimeoutInMinutes"] == (13, 5)
 
 
+@pytest.mark.parametrize(
+    ("begin", "lines"),
+    [
+        ('{"$schema": "x",\n"parameters": {},\n"resources": [', {"parameters.a": 2, "resources[0].name": 4}),
+        ('{"$schema": "x",\n\n"resources": [', {"parameters.a": 0, "outputs.a": 0}),
+        ('{"properties":\n{"template": {"$schema": "x",\n"resources": [', {"parameters.a": 0}),
+        ('{"id": "x",\n"properties": {"source": {}},\n"value": [', {}),
+    ],
+)
+def test_a_line_is_that_of_the_template_or_of_what_is_around_it(begin: str, lines: dict[str, int]) -> None:
+    """A parameter that nobody declares was told at the image template, and a source in a request at its beginning."""
+    inside = '\n{"type": "Microsoft.VirtualMachineImages/imageTemplates", "name": "web",\n"properties": {"source": 1}}'
+    text = begin + inside + "]" + "}" * (begin.count("{") - begin.count("}"))
+    wanted = {"identity": 4, "properties.source.type": 5, "properties.customize": 5, **lines}
+    written = WrittenTemplate("a.json", "json", text, text)
+    found = written.placed([Mistake(path, "is odd") for path in wanted])
+    assert {mistake.path: mistake.line for mistake in found} == wanted
+
+
 def test_what_is_no_json_has_its_line_too(capfd: pytest.CaptureFixture[str]) -> None:
     assert mistakes(capfd, "bad.yaml", "a: 1\nproperties: [\n") == {"bad.yaml:3:1": (3, 1)}
     assert mistakes(capfd, "bad.json", '{\n  "properties": }') == {"bad.json:2:17": (2, 17)}
