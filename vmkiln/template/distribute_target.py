@@ -154,9 +154,13 @@ class SharedImageTarget(Target):
 
 
 def blob_name(uri: str) -> str:
-    """The name that a VHD's address gives its file here, without `.vhd`; '' where it gives none. Pure."""
+    """The name that a VHD's address gives its file here, without `.vhd`; '' where it names no blob. Pure.
+
+    Of a blob that has none of the letters that file names have here, it is `vhd`.
+    """
     name = unquote(urlsplit(uri).path).rpartition("/")[2].lower().removesuffix(".vhd")
-    return re.sub(r"[^a-z0-9._-]", "_", name)[:LONGEST_BLOB_NAME].lstrip("._-")
+    plain = re.sub(r"[^a-z0-9._-]", "_", name)[:LONGEST_BLOB_NAME].lstrip("._-")
+    return plain or ("vhd" if name else "")
 
 
 def _check_blob(text: str) -> str:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from vmkiln.errors import TemplateInvalid
 from vmkiln.template.checked_template import check_image_template
-from vmkiln.template.distribute_target import SharedImageTarget
+from vmkiln.template.distribute_target import SharedImageTarget, blob_name
 from vmkiln.template.image_template import ImageTemplate
 from vmkiln.template.source import OsType
 
@@ -264,6 +264,13 @@ def test_a_wrong_gallery_target_is_refused(target: dict[str, Any], path: str, me
 def test_an_address_that_names_no_blob_is_refused_for_a_vhd(uri: str, words: str) -> None:
     found = mistakes(body(distribute=[{"type": "VHD", "runOutputName": "v", "uri": uri}]))
     assert words in found["properties.distribute[0].uri"]
+
+
+@pytest.mark.parametrize("name", ["%E6%97%A5%E6%9C%AC", "\u65e5\u672c", "_"])
+def test_a_blob_may_have_a_name_of_any_letters(name: str) -> None:
+    uri = f"https://a.blob.core.windows.net/vhds/{name}.vhd"
+    template(distribute=[{"type": "VHD", "runOutputName": "v", "uri": uri}])
+    assert blob_name(uri) == "vhd"
 
 
 def test_a_disk_larger_than_any_of_azures_is_refused() -> None:
