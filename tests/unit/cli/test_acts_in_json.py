@@ -89,6 +89,7 @@ def test_what_is_done_to_principals_is_told(told: Any) -> None:
     [
         ("Owner", "APP", "--scope", ""),
         ("Owner", "APP", "--scope", "//"),
+        ("Owner", "APP", "--scope", "/subscriptions//resourceGroups/web"),
         ("Owner", "--object", "", "--scope", "/"),
         ("Owner", "--object", "/", "--scope", "/"),
     ],

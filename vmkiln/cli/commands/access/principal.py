@@ -273,6 +273,7 @@ def assign(
         is_root is bool(words)
         or words not in ([], ["subscriptions"], ["subscriptions", "resourcegroups"])
         or len(segments) % 2
+        or not all(segments)
     ):
         raise InputError(
             f"--scope: `{scope}` is not a scope",
