@@ -54,7 +54,7 @@ VmkilnError                      anything we report; carries an optional hint sa
 ├── NotKept                      a build's VM is not kept at a checkpoint (`run/checkpoints/keeping.py`)
 ├── NotLeased                    a failed VM cannot be put on disk (`run/held/sealing.py`)
 ├── NotSent                      a notice was not taken by its receiver (`notice/webhook.py`)
-├── ServiceAway                  a service that was to be asked does not answer (exit code 3, `cli/arm_client.py`)
+├── ServiceAway                  a service that was to be asked does not answer (exit code 3, `cli/service/answers.py`)
 │   └── UnexpectedAnswer         what answers is no service of ours (there, too)
 ├── ArmError                     a request to the service was refused; carries HTTP status, code, target, details
 │   ├── DeploymentFailed         a resource of a deployment could not be made (`api/resources/deployment_run.py`)

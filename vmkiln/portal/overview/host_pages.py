@@ -13,7 +13,7 @@ from vmkiln.portal.visit import PREFIX, Visit, done
 
 HOSTS = "/providers/Vmkiln.Builds/hosts"
 ACTIONS = {"drain", "undrain"}
-NAME = re.compile(r"(?!\.+$)[A-Za-z0-9_.-]{1,255}")
+NAME = re.compile(r"(?!\.+$)[^/\\?\x00-\x1f\x7f]{1,255}")
 REFRESH_SECONDS = 10
 
 
@@ -43,6 +43,6 @@ async def act(visit: Visit) -> Response:
     if action not in ACTIONS:
         raise ArmError(400, "InvalidParameter", "the action must be drain or undrain", target="action")
     if not NAME.fullmatch(host):  # it becomes part of an address
-        raise ArmError(400, "InvalidParameter", "the host's name must have letters, digits and `-_.`", target="host")
+        raise ArmError(400, "InvalidParameter", "no host has this name: it is empty, or has `/` or `?`", target="host")
     await visit.api.ask("POST", f"{HOSTS}/{host}/{action}")
     return done(Done(action), host, f"{PREFIX}/hosts")
