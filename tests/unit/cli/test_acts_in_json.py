@@ -1,7 +1,8 @@
 """What a command has done is told to programs too: every command that acts takes `--json` and keeps to the contract."""
 
+import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ from json_contract import check_answer
 from typer.main import get_command
 
 from vmkiln.cli import main
+from vmkiln.cli.commands import host as host_commands
 from vmkiln.cli.contexts import Context, Contexts, contexts_file, write_contexts
 from vmkiln.settings import Settings
 from vmkiln.store.database import opened
+from vmkiln.store.host_table import HostTable
 from vmkiln.store.rows import HostRow
 
 COMMAND = get_command(main.app)
@@ -114,6 +117,27 @@ def test_what_is_done_to_hosts_is_told(told: Any, home: Path) -> None:
         store.hosts.register(host, lease_seconds=60.0)
     assert told("host drain", "blue", "--wait")["is_draining"] is True
     assert told("host undrain", "blue")["is_draining"] is False
+
+
+def test_who_waits_for_a_drained_host_is_told_what_for(told: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run may take hours, and of one that goes on nothing new is said."""
+    runs, said = ["aa", "aab", "b"], list[str]()
+
+    @contextlib.contextmanager
+    def long_work(text: str) -> Iterator[Callable[[str], None]]:
+        said.append(text)
+        yield said.append
+
+    monkeypatch.setattr("vmkiln.cli.view.long_work.long_work", long_work)
+    monkeypatch.setattr(host_commands, "WAIT_SECONDS", 0)
+    monkeypatch.setattr(HostTable, "placed", lambda *_, **__: runs.pop() if runs else "")
+    with opened(Settings(home).database) as store:
+        row = HostRow("b1", "h1", "blue", "x86_64", "", "", 1, 1, 1, is_draining=False, is_dead=False, started=0.0,
+                      lease_until=0.0)  # fmt: skip
+        store.hosts.register(row, lease_seconds=600.0)
+    assert told("host drain", "blue", "--wait")["runs"] == []
+    left = ["1 run", "3 runs", "2 runs"]
+    assert said == ["waiting for the runs of blue", *(f"waiting for blue, {one} left" for one in left)]
 
 
 def test_which_context_is_in_use_is_told(told: Any, home: Path) -> None:

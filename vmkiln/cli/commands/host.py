@@ -99,17 +99,28 @@ def drain(
         with audited(store, HOST_DRAIN, host_id(name)):
             store.hosts.drain(name, is_draining=True)
         say(f"{name} gets no new runs")
-        told = 0
-        while wait and (count := len(store.hosts.placed(incarnation=_found(store, name).incarnation))):
+        if wait:
+            _wait_for_runs(store, name)
+        if as_json:
+            answer(_told(store, _found(store, name), now=store.hosts.now()))
+
+
+def _wait_for_runs(store: Store, name: str) -> None:
+    """Raises: `VmkilnError` when the host is over before them."""
+    from vmkiln.cli.view.long_work import long_work
+
+    told = 0
+    with long_work(f"waiting for the runs of {name}") as now:
+        while count := len(store.hosts.placed(incarnation=_found(store, name).incarnation)):
             host = _found(store, name)
             if (state := host.state_at(store.hosts.now())).is_over:
                 raise VmkilnError(f"{name} is {state} with {count} runs, which other hosts take over")
             if count != told:
-                say(f"{count} run{'' if count == 1 else 's'} left")
+                left = f"{count} run{'' if count == 1 else 's'} left"
+                say(left)
+                now(f"waiting for {name}, {left}")
                 told = count
             time.sleep(WAIT_SECONDS)
-        if as_json:
-            answer(_told(store, _found(store, name), now=store.hosts.now()))
 
 
 @app.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -117,18 +118,20 @@ async def followed(client: ArmClient, run_id: str, *, print_lines: bool) -> Any:
     import asyncio
 
     from vmkiln.cli.service.answers import ServiceAway
+    from vmkiln.cli.view.long_work import long_work
 
-    position = 0
+    position, what = 0, f"waiting for the end of run {run_id.rpartition('/')[2][:8]}"
     try:
-        while True:
-            piece = await get(client, f"{run_id}/log?position={position}")
-            position = piece["position"]
-            for line in piece["lines"] if print_lines else ():
-                typer.echo(harmless(line))
-            if piece["isComplete"]:
-                return await get(client, run_id)
-            if not piece["lines"]:
-                await asyncio.sleep(FOLLOW_SECONDS)
+        with nullcontext() if print_lines else long_work(what):
+            while True:
+                piece = await get(client, f"{run_id}/log?position={position}")
+                position = piece["position"]
+                for line in piece["lines"] if print_lines else ():
+                    typer.echo(harmless(line))
+                if piece["isComplete"]:
+                    return await get(client, run_id)
+                if not piece["lines"]:
+                    await asyncio.sleep(FOLLOW_SECONDS)
     except (ServiceAway, ArmError) as error:
         if error.exit_code != ServiceAway.exit_code:
             raise
@@ -145,8 +148,11 @@ def _name_and_group(resource_id: str) -> tuple[str, str]:
 
 async def cancelled(client: ArmClient, path: str) -> Any:
     """Cancel the template's run; gives it when it has ended."""
+    from vmkiln.cli.view.long_work import long_work
+
     await client.request("POST", f"{path}/cancel", api_version=NEWEST_API_VERSION)
-    return await ended(client, path)
+    with long_work("waiting until the run has ended"):
+        return await ended(client, path)
 
 
 async def ended(client: ArmClient, path: str) -> Any:

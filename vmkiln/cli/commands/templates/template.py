@@ -305,14 +305,17 @@ def delete(
     name = named(name, name_option)
     import asyncio
 
+    from vmkiln.cli.view.long_work import long_work
+
     async def work(client: ArmClient, scope: str) -> None:
         path = _id(scope, group, name)
         await get(client, path)  # what is not there cannot be deleted: the service would answer 204
         await client.request("DELETE", path, api_version=NEWEST_API_VERSION)
         state: str = ProvisioningState.DELETING
-        while state == ProvisioningState.DELETING:
-            await asyncio.sleep(FOLLOW_SECONDS)
-            state = await _provisioning_state(client, path)
+        with long_work(f"waiting until {name} is deleted"):
+            while state == ProvisioningState.DELETING:
+                await asyncio.sleep(FOLLOW_SECONDS)
+                state = await _provisioning_state(client, path)
         if state:
             raise VmkilnError(f"the template is still there, in provisioning state {state}")
 

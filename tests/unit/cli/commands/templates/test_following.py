@@ -1,6 +1,7 @@
 """Following a run of a service: its lines to the end, and what is said when the service ends before."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -78,6 +79,35 @@ def test_what_a_service_refuses_to_who_follows_is_told_as_it_is() -> None:
     with pytest.raises(ArmError) as told:
         followed(iter([FIRST, 403]))
     assert (told.value.code, told.value.exit_code) == ("ServiceUnavailable", 1)
+
+
+@pytest.mark.parametrize("how", ["in JSON", "as lines", "until it is cancelled"])
+def test_who_hears_nothing_of_a_run_for_long_is_told_what_is_waited_for(
+    how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+
+    @contextlib.contextmanager
+    def long_work(text: str) -> Iterator[None]:
+        told.append(text)
+        yield
+
+    def answered(request: httpx.Request) -> httpx.Response:
+        run = {"id": RUN, "name": "0123abcd", "properties": {"runState": "Canceled"}}
+        return httpx.Response(200, json=LAST if "/log" in request.url.path else {**run, "value": [run]})
+
+    async def wait() -> None:
+        async with httpx.AsyncClient(transport=httpx.MockTransport(answered)) as web:
+            client = ArmClient(web, "https://build.example.org")
+            if how == "until it is cancelled":
+                await following.cancelled(client, RUN.partition("/providers/Vmkiln")[0])
+            else:
+                await following.followed(client, RUN, print_lines=how == "as lines")
+
+    monkeypatch.setattr("vmkiln.cli.view.long_work.long_work", long_work)
+    asyncio.run(wait())
+    wanted = {"in JSON": ["waiting for the end of run 0123abcd"], "as lines": []}
+    assert told == wanted.get(how, ["waiting until the run has ended"])
 
 
 PARTINGS = {
