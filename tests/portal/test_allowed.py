@@ -3,6 +3,8 @@
 from in_process import GROUP, IMAGE, SUBSCRIPTION, TEMPLATE, InProcess
 from page_visitor import Visitor, run_page
 
+from vmkiln.portal.overview.allowed import may_make_templates
+from vmkiln.rights.rights import Permission, Rights
 from vmkiln.store.rows import HostRow
 
 PERMISSIONS = "/providers/Vmkiln.Builds/permissions"
@@ -27,6 +29,23 @@ def test_who_may_only_read_is_offered_no_button_that_acts(browser: Visitor, livi
             assert page.status_code == 200, path
             assert [word in page.text for word in words] == [may_act] * len(words), path
         assert ('id="only-read"' in browser.get(f"/portal{TEMPLATE}").text) is not may_act
+
+
+def test_who_may_make_no_template_is_offered_to_check_one_alone(browser: Visitor, living: InProcess) -> None:
+    browser.token = "guest"
+    for roles, may_make in (
+        ([("Reader", "/")], False),
+        ([("Reader", "/"), ("Contributor", GROUP)], True),
+        ([("Owner", "/")], True),
+    ):
+        living.access.roles["guest"] = roles
+        page = browser.get("/portal/new").text
+        offered = [word in page for word in (">Create<", 'value="plan"', 'value="check"')]
+        assert offered == [may_make, may_make, True]
+        assert ('id="only-read"' in page) is not may_make
+    writes = frozenset({Permission.WRITE})
+    for types, may_make in (("Microsoft.Network", False), ("Microsoft.VirtualMachineImages", True)):
+        assert may_make_templates(Rights(limited=((writes, GROUP, types),))) is may_make
 
 
 def test_a_host_is_offered_for_draining_to_who_may(browser: Visitor, living: InProcess) -> None:

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from vmkiln.azure_names import group_id, subscription_scope
 from vmkiln.errors import ArmError, TemplateInvalid
+from vmkiln.portal.overview.allowed import allowed_to, may_make_templates
 from vmkiln.portal.rendering import page
 from vmkiln.portal.templates.deployment_form import MOST_PARAMETERS, OPEN, Written, deployment_in, given_in
 from vmkiln.portal.templates.examples import TITLES, example
@@ -147,6 +148,7 @@ async def _form(
         error=error,
         warnings=warnings,
         is_source_in=is_source_in,
+        may_make=may_make_templates(await allowed_to(visit)),
         plan=plan,
         wrong={detail["target"]: detail["message"] for detail in details if detail.get("target") in fields},
         lines=marked(values["body"], details),
