@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from in_process import GROUP, SUBSCRIPTION, InProcess, add_group
+from in_process import GROUP, SUBSCRIPTION, TEMPLATE, InProcess, a_template, add_group, provisioned
 from page_visitor import Visitor
 
 from vmkiln.api.protocol.listing import PAGE
@@ -46,6 +46,13 @@ def test_groups_their_resources_and_roles_are_shown_a_page_at_a_time(
     found = browser.get("/portal/groups?q=MANY-2").text
     assert (rows_of(found), "1 group<" in found) == (1, True)
     assert "No resource group is like that." in browser.get("/portal/groups?q=none").text
+
+
+def test_a_page_behind_the_last_is_not_told_as_no_template_at_all(browser: Visitor, living: InProcess) -> None:
+    add_group(living)
+    provisioned(living, TEMPLATE, a_template())
+    words = ("No image template is like that.", "There is no image template yet.")
+    assert [word in browser.get("/portal/?page=9").text for word in words] == [True, False]
 
 
 def test_as_many_are_followed_as_the_pages_have() -> None:
