@@ -1,5 +1,6 @@
 """What a run would refuse is refused when it is asked for, and what can never be published when it is put."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,20 @@ def test_a_version_that_can_never_be_published_is_refused_at_the_put(live: InPro
     response = live.put(TEMPLATE, a_template(distribute=[shared(f"/versions/{version}")]))
     assert (response.status_code, code_of(response)) == (400, "BadSharedImageDistribute")
     assert f"`{version}` is not a version that can be published" in response.text
+
+
+def test_what_is_kept_and_refused_by_now_is_a_conflict_with_another(live: InProcess) -> None:
+    """The mistakes of what is kept were told as those of what was sent."""
+    provisioned(live, TEMPLATE, a_template())
+    too_large = {"vmProfile": {"osDiskSizeGB": 5000}}
+    live.service.store.resources.change(TEMPLATE, lambda row: replace(row, properties={**row.properties, **too_large}))
+    assert live.get(TEMPLATE).json()["properties"]["vmProfile"]["osDiskSizeGB"] == 5000
+    again = live.put(TEMPLATE, a_template(vmProfile={"osDiskSizeGB": 4000}))
+    assert (again.status_code, code_of(again)) == (409, "Conflict")
+    assert "osDiskSizeGB" in live.request("POST", f"{TEMPLATE}/run").text
+    smaller = {"properties": {"vmProfile": {"osDiskSizeGB": 4000}}}
+    assert live.request("PATCH", TEMPLATE, smaller).status_code == 202
+    assert live.request("POST", f"{TEMPLATE}/run").status_code == 202
 
 
 def test_an_installation_disc_is_refused(live: InProcess) -> None:

@@ -32,6 +32,7 @@ from vmkiln.provisioning.stored_template import (
     given_properties,
     kept_of,
     sealed_apart,
+    template_of,
 )
 from vmkiln.run_state import RunState
 from vmkiln.secrecy.secret_mask import SecretMask
@@ -182,9 +183,13 @@ def _conflict() -> ArmError:
 
 def _put_again(call: Call, existing: ResourceRow, template: ImageTemplate) -> Answer:
     """The same template once more changes tags and identity; another one is a conflict."""
-    is_same = given_properties(template) == given_properties(
-        check_image_template(body_of(call.service.store, existing), api_version=_version(existing), is_kept=True)
-    ) and same_location(template.location, existing.location)
+    try:
+        kept = template_of(call.service.store, existing)
+    except TemplateInvalid:  # of rules that it was not taken by: no mistake of what was sent
+        raise _conflict() from None
+    is_same = given_properties(template) == given_properties(kept) and same_location(
+        template.location, existing.location
+    )
     if not is_same or existing.properties.get("provisioningState") in {
         ProvisioningState.FAILED,
         ProvisioningState.DELETING,
