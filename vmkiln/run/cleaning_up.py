@@ -128,8 +128,8 @@ def end_leftovers(settings: Settings, store: Store, tell: Callable[[str], None])
     with _going_on(problems):
         image_cache.remove_leftovers(settings.image_cache)
     with _going_on(problems):
-        for run_id in lease.remove_over(settings, store):
-            tell(f"the failed VM of run {run_id[:8]} is not held any more: its time is over")
+        for run_id, reason in lease.remove_over(settings, store).items():
+            tell(f"the failed VM of run {run_id[:8]} is not held any more: {reason}")
     with _going_on(problems):
         saved_vm.remove_left(settings.saved_vms)
         checkpoint.remove_old(settings.saved_vms, live_templates=lambda: _template_ids(store))

@@ -200,35 +200,50 @@ def is_receipt_of(row: StagingResourceRow, run_id: str) -> bool:
     return row.run_id == run_id and row.type == VIRTUAL_MACHINE and row.detail.get("state") == HELD
 
 
-def remove_over(settings: Settings, store: Store, *, now: float | None = None) -> list[str]:
-    """Delete the leases whose time is over and what makers left that died; gives the runs whose lease was over.
+def remove_over(settings: Settings, store: Store, *, now: float | None = None) -> dict[str, str]:
+    """Delete the leases whose time is over or whose group is gone, and what makers left that died.
+
+    Gives the runs that had one, each with why it has none any more. A group, with its template say, may have been
+    deleted on another host, or while somebody was in.
 
     Raises: what went wrong first (`OSError`, `StorageFailed`), after all others were looked at; a record that could not
     be read, for want of memory say, is none that is not there.
     """
-    over, problems, now = list[str](), list[OSError | StorageFailed](), time.time() if now is None else now
+    gone, problems, now = dict[str, str](), list[OSError | StorageFailed](), time.time() if now is None else now
     for folder in _folders(settings):
         try:
-            if _removed_when_over(settings, store, folder, now):
-                over.append(folder.name)
+            if reason := _removed_when_over(settings, store, folder, now):
+                gone[folder.name] = reason
         except (OSError, StorageFailed) as error:
             problems.append(error)
     if problems:
         raise problems[0]
-    return over
+    return gone
 
 
-def _removed_when_over(settings: Settings, store: Store, folder: Path, now: float) -> bool:
-    """Whether it was a lease, and is deleted now. Raises: `OSError`, `StorageFailed`."""
+def _removed_when_over(settings: Settings, store: Store, folder: Path, now: float) -> str:
+    """Why it was a lease, and is deleted now; '' when it is left, or was none. Raises: `OSError`, `StorageFailed`."""
     with run_directory.locked_if_free(settings.runs, folder.name) as is_ours:
         if not is_ours:
-            return False
+            return ""
         lease = _readable(folder)
-        if lease is not None and not lease.is_over(now):
+        reason = "" if lease is None else _why_over(lease, store, now)
+        if lease is not None and not reason:
             _remove_older(lease)
-            return False
+            return ""
         forget(settings, store, folder.name)
-        return lease is not None
+        return reason
+
+
+def _why_over(lease: Lease, store: Store, now: float) -> str:
+    """Why nobody may have it any more; '' while somebody may. Raises: `StorageFailed`."""
+    if lease.is_over(now):
+        return "its time is over"
+    with contextlib.suppress(InputError):  # a restored back-up may know nothing of it
+        group = store.runs.find(lease.run_id).staging_group
+        if group and store.staging.group(group) is None:
+            return "its staging resource group was deleted"
+    return ""
 
 
 def forget_of_group(settings: Settings, store: Store, group: str) -> list[str]:

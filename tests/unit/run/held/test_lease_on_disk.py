@@ -109,13 +109,13 @@ def test_a_lease_of_another_release_is_told_with_what_to_do(settings: Settings, 
 def test_a_lease_is_deleted_when_its_time_is_over_and_not_before(settings: Settings, store: Store) -> None:
     a_run(store)
     folder = leased(settings, store)
-    assert lease.remove_over(settings, store, now=NOW - 1) == []
+    assert lease.remove_over(settings, store, now=NOW - 1) == {}
     assert lease.found(settings, RUN, now=NOW - 1) is not None
     assert lease.found(settings, RUN, now=NOW) is None, "nobody enters it any more"
     with run_directory.locked(settings.runs, RUN):
-        assert lease.remove_over(settings, store, now=NOW) == [], "somebody is in, and ends it himself"
+        assert lease.remove_over(settings, store, now=NOW) == {}, "somebody is in, and ends it himself"
         assert folder.exists()
-    assert lease.remove_over(settings, store, now=NOW) == [RUN]
+    assert lease.remove_over(settings, store, now=NOW) == {RUN: "its time is over"}
     assert not folder.exists()
     assert store.runs.find(RUN).held_until == ""
     assert list(settings.runs.iterdir()) == [], "and no lock stays"

@@ -113,7 +113,7 @@ def test_a_deleted_vm_gets_its_receipt_also_when_the_database_was_away(
             lease.remove_over(settings, store)
     assert list(leased.iterdir()) == [], "what was in the VM is gone all the same"
     assert lease.found(settings, RUN) is None
-    assert lease.remove_over(settings, store) == [], "it was none any more"
+    assert lease.remove_over(settings, store) == {}, "it was none any more"
     assert not leased.exists()
     assert receipt_of(store) == (True, True)
     assert store.runs.find(RUN).held_until == ""
@@ -150,6 +150,33 @@ def test_nobody_says_that_a_failed_vm_on_another_host_is_gone(settings: Settings
     assert receipt_of(store) == (True, False), "it was not looked for"
     lease.forget(settings, store, RUN)
     assert receipt_of(store) == (True, True)
+
+
+def test_a_failed_vm_whose_group_was_deleted_elsewhere_goes_before_its_time(
+    settings: Settings, store: Store, leased: Path
+) -> None:
+    """On another host of a fleet, with its template say, or while somebody was in it."""
+    assert lease.remove_over(settings, store) == {}
+    group = store.staging.group(GROUP)
+    assert group is not None
+    staging_resource_group.delete(settings.staging, store, group)
+    with run_directory.locked(settings.runs, RUN):
+        assert lease.remove_over(settings, store) == {}, "somebody is in"
+    told: list[str] = []
+    cleaning_up.end_leftovers(settings, store, told.append)
+    assert told == [f"the failed VM of run {RUN[:8]} is not held any more: its staging resource group was deleted"]
+    assert not leased.exists()
+    assert receipt_of(store) == (True, True)
+    assert store.runs.find(RUN).held_until == ""
+
+
+def test_a_failed_vm_that_a_restored_back_up_does_not_know_is_left_its_time(
+    settings: Settings, store: Store, leased: Path
+) -> None:
+    store.runs.forget(RUN)
+    assert lease.remove_over(settings, store, now=4e9 - 1) == {}
+    assert leased.exists()
+    assert lease.remove_over(settings, store, now=4e9) == {RUN: "its time is over"}
 
 
 def test_a_failed_vm_is_booted_from_its_opened_disks(
