@@ -18,6 +18,7 @@ from vmkiln.staging.logs.log_index import LogIndex
 from vmkiln.staging.storage_account import LOGS
 from vmkiln.store.database import opened, utc_now
 from vmkiln.store.rows import RunOutputRow, RunRow
+from vmkiln.store.run_facts import CheckpointFact
 from vmkiln.store.timeline.part_table import PartRow
 
 RUN_ID = "0123abcd-0000-0000-0000-000000000000"
@@ -78,6 +79,24 @@ def test_connections_that_are_not_kept_any_longer_are_no_empty_list(
     assert "not kept any longer" in shown.err + shown.out
     log.with_name(FLOW_LOG).write_text("")
     assert vmkiln("run", "flows", RUN_ID, *options) == 0
+
+
+@pytest.mark.parametrize(("maker", "count"), [("1" * 36, 1), (RUN_ID, 0)])
+def test_a_list_that_is_learned_says_when_steps_did_not_run(
+    recorded: Settings, capsys: pytest.CaptureFixture[str], maker: str, count: int
+) -> None:
+    """What an attempt of the same run left is no other run's: its flows are in the same log."""
+    [log] = recorded.staging.glob(f"*/*/{LOGS}/{RUN_ID}/customization.log")
+    log.with_name(FLOW_LOG).write_text("")
+    fact: CheckpointFact = {
+        "key": "k", "run_id": maker, "position": 2, "step": "fe\ntch", "age_seconds": 60, "no_persistence": False
+    }  # fmt: skip
+    with opened(recorded.database) as store:
+        store.runs.add_facts(RUN_ID, checkpoint=fact)
+    assert vmkiln("run", "flows", RUN_ID, "--as-allow-list") == 0
+    *remarks, policy = capsys.readouterr().out.split("\n")[:-2]
+    assert policy == "none"
+    assert [remark.partition(":")[0] for remark in remarks] == ["# not all"] * count, "a step's name ends no remark"
 
 
 def test_a_timeline_is_printed_beside_what_is_usual(recorded: Settings, capsys: pytest.CaptureFixture[str]) -> None:

@@ -41,10 +41,13 @@ class Flow(Protocol):
         """`allowed`, or what it was refused for."""
 
 
-def learned_list(flows: Iterable[Flow]) -> str:
-    """The list as a text that `--egress` takes, one entry a line; `none` when nothing was reached by name."""
+def learned_list(flows: Iterable[Flow], *, unseen: str = "") -> str:
+    """The list as a text that `--egress` takes, one entry a line; `none` when nothing was reached by name.
+
+    `unseen` is the first remark, where these are not all flows.
+    """
     ports: dict[str, set[int]] = {}
-    remarks: dict[str, None] = {}
+    remarks: dict[str, None] = {unseen: None} if unseen else {}
     for flow in flows:
         if flow.protocol.lower() == "dns":
             continue  # asked for: whether it was reached stands in its own entry

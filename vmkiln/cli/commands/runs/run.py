@@ -195,7 +195,8 @@ def flows(
     from vmkiln.preparation import opened_store
 
     with opened_store(read_settings(), say) as store:
-        path = log_path(store, newest_or(store, run_id), file_name=FLOW_LOG)
+        run = store.runs.find(newest_or(store, run_id))
+        path = log_path(store, run.run_id, file_name=FLOW_LOG)
     if not path.exists():
         raise InputError("nothing is on record of this run's connections", hint="it ended before its network was made")
     with path.open(encoding="utf-8", errors="replace") as lines:
@@ -207,13 +208,24 @@ def flows(
         lines.seek(0)
         if as_allow_list:
             entries = (entry for line in lines if (entry := entry_of(line)) is not None)
-            typer.echo(learned_list(entry for entry in entries if entry.vm in BUILD_VMS))
+            typer.echo(learned_list((entry for entry in entries if entry.vm in BUILD_VMS), unseen=unseen_flows(run)))
             return
         for line in lines:
             if dropped := dropped_in(line):
                 say(f"{dropped} more entries found no room")
             elif (entry := entry_of(line)) is not None:
                 typer.echo(line.rstrip() if as_json else harmless(told_flow(entry)))
+
+
+def unseen_flows(run: RunRow) -> str:
+    """Why the flows of a run are not all that its template's steps cause; '' when they are; pure."""
+    kept = run.facts.get("checkpoint")
+    if kept is None or kept["run_id"] == run.run_id:  # the attempts of a run have one log
+        return ""
+    return (
+        f"not all: it began behind `{harmless(kept['step'])}`, as run {kept['run_id'][:8]} left it; "
+        "`vmkiln build --no-cache` runs every step"
+    )
 
 
 @app.command()
