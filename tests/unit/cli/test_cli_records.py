@@ -120,6 +120,14 @@ def test_a_timeline_is_printed_beside_what_is_usual(recorded: Settings, capsys: 
     assert "install  " in capsys.readouterr().out, "where there is a timeline, it is the waterfall"
 
 
+def test_a_timeline_says_in_which_part_a_process_died(recorded: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    with opened(recorded.database) as store:
+        began = store.runs.find(RUN_ID).started
+        store.timelines.put([PartRow(RUN_ID, 1, 0, PartKind.CUSTOMIZER, "install", began, None)])
+    assert vmkiln("run", "timeline", RUN_ID) == 0, "also when no part has ended"
+    assert "install (attempt 1, since " in capsys.readouterr().out
+
+
 @pytest.mark.usefixtures("recorded")
 def test_runs_are_listed_and_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert vmkiln("run", "list") == 0

@@ -30,6 +30,16 @@ def timeline_lines(parts: Sequence[Row]) -> list[str]:
     return [line + (_costs(part) if part else "") for line, part in zip(lines, [*done, None], strict=bool(lines))]
 
 
+def unended_lines(parts: Sequence[Row], *, goes_on: bool) -> list[str]:
+    """One line a part without an end: what goes on, where the run does, and what a process died in; pure."""
+    last = max((part["attempt"] for part in parts), default=0)
+    lines = []
+    for part in (part for part in parts if not part["ended"]):
+        how = "goes on" if goes_on and part["attempt"] == last else "no end of it is on record: its process died"
+        lines.append(f"{label(part)} (attempt {part['attempt']}, since {part['started']}): {how}")
+    return lines
+
+
 def label(part: Row) -> str:
     """What a part is called: its kind and its name; a customizer by its name alone."""
     kind = PartKind(part["kind"])

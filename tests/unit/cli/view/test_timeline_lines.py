@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from vmkiln.cli.view.waterfall import label, timeline_lines, waterfall
+from vmkiln.cli.view.waterfall import label, timeline_lines, unended_lines, waterfall
 
 
 def part(kind: str, name: str, began: int, end: int | None, **more: Any) -> dict[str, Any]:
@@ -26,6 +26,17 @@ def test_each_part_has_its_bar_its_costs_and_what_is_usual() -> None:
         f"total         {'':40}    40.0 s",
     ]
     assert timeline_lines([]) == []
+
+
+def test_what_goes_on_and_what_a_process_died_in_are_told_apart() -> None:
+    parts = [part("boot", "build-vm", 0, 30), part("customizer", "install", 30, None)]
+    parts.append(part("customizer", "install", 60, None, attempt=2))
+    died = "no end of it is on record: its process died"
+    first = f"install (attempt 1, since 2026-01-01T00:00:30.000Z): {died}"
+    second = "install (attempt 2, since 2026-01-01T00:01:00.000Z)"
+    assert unended_lines(parts, goes_on=True) == [first, f"{second}: goes on"]
+    assert unended_lines(parts, goes_on=False) == [first, f"{second}: {died}"]
+    assert unended_lines(parts[:1], goes_on=False) == unended_lines([], goes_on=True) == []
 
 
 def test_a_summary_shows_its_timeline_and_an_older_one_its_phases() -> None:

@@ -10,8 +10,9 @@ from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.manual.examples import examples
 from vmkiln.cli.output import answer, newest_or, say
 from vmkiln.cli.template_options import JsonOption
-from vmkiln.cli.view.waterfall import timeline_lines
+from vmkiln.cli.view.waterfall import timeline_lines, unended_lines
 from vmkiln.errors import InputError
+from vmkiln.run_state import GOING_ON
 
 
 @examples("vmkiln run timeline 0123abcd")
@@ -35,8 +36,9 @@ def timeline(
         answer(found)
         return
     lines = timeline_lines(found["parts"])
+    lines += unended_lines(found["parts"], goes_on=found["state"] in GOING_ON)
     if not lines:
-        raise InputError("this run has no timeline yet", hint="no part of it has ended, or an older vmkiln built it")
+        raise InputError("this run has no timeline yet", hint="no part of it has begun, or an older vmkiln built it")
     typer.echo(f"run {found['run_id']}: {found['state']}")
     for line in lines:
         typer.echo(f"  {line}")
