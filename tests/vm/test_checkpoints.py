@@ -14,8 +14,8 @@ import pytest
 from conftest import GATES, IMAGES, VMKILN, Told, Wanted, a_template, runner, shell, told_at_once
 from file_tree import file_tree
 
+from vmkiln.buildable.start_tags import KEPT_TAG
 from vmkiln.host.saved import saved_vm
-from vmkiln.run.checkpoints.kept_builds import KEPT_TAG
 from vmkiln.run.run_event import Notice, StepStarted
 from vmkiln.run_state import PartKind, Start
 from vmkiln.settings import Settings

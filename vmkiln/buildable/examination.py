@@ -20,6 +20,7 @@ from vmkiln.buildable.egress_choice import tag_mistakes
 from vmkiln.buildable.locations import location_mistakes, own_locations
 from vmkiln.buildable.release_demands import BOOT_TAG, leaves_out_boot, release_mistakes
 from vmkiln.buildable.source_system import arm64_source, size_mistakes, step_mistakes, windows_warnings
+from vmkiln.buildable.start_tags import start_tag_mistakes
 from vmkiln.errors import CodedMistake, DownloadFailed, ImageNotFound, InputError, Mistake
 from vmkiln.images.data_disk import LARGEST_DATA_DISK_GB, MOST_DATA_DISKS
 from vmkiln.inspecting.residue import residue_tag_mistakes
@@ -147,6 +148,7 @@ def template_problems(
     yield from tag_mistakes(template.tags)
     yield from residue_tag_mistakes(template.tags)
     yield from login_tag_mistakes(template.tags)
+    yield from start_tag_mistakes(template)
     if len(template.scripts) > MOST_SCRIPTS:
         first = template.scripts[MOST_SCRIPTS]
         message = f"is number {MOST_SCRIPTS + 1} of {len(template.scripts)} scripts and files that are copied"

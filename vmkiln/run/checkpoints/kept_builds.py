@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
+from vmkiln.buildable.start_tags import KEPT_TAG, never_kept
 from vmkiln.host.saved import saved_vm
 from vmkiln.packer.packer_template import (
     Checkpoint,
@@ -39,7 +40,6 @@ from vmkiln.warm.checkpoint_step import new_token, script
 from vmkiln.windows.steps import WindowsStep
 
 log = logging.getLogger(__name__)
-KEPT_TAG, NEVER_TAG = "vmkiln-checkpoints", "vmkiln-never-kept"
 SLSA = "what an earlier run left is in this image, so its build was not isolated in SLSA's sense"
 
 
@@ -95,12 +95,6 @@ def why_none(settings: Settings, tags: Mapping[str, str], *, template_id: str) -
     if template_id and settings.checkpoints is not Checkpoints.ALL and wanted != "true":
         return f"neither the setting checkpoints nor the tag `{KEPT_TAG}` asks for it"
     return ""
-
-
-def never_kept(tags: Mapping[str, str]) -> frozenset[str]:
-    """The names of the steps that the author marked, in small letters; pure."""
-    texts = [value for name, value in tags.items() if name.lower() == NEVER_TAG]
-    return frozenset(word.strip().lower() for text in texts for word in text.split(",") if word.strip())
 
 
 async def kept_build_of(staged: Staged, customizers: Sequence[Step | WindowsStep], *, name: str) -> KeptBuild:

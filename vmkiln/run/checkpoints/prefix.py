@@ -8,12 +8,13 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from vmkiln.buildable.start_tags import NEVER_TAG
 from vmkiln.host.saved import saved_vm
 from vmkiln.packer.packer_template import FileCopy, InlineShell, ScriptShell, Step
 from vmkiln.run.checkpoints.file_search import HIDDEN, has_secret
 from vmkiln.secrecy.secret_mask import SecretMask
 
-MARKED = "the tag `vmkiln-never-kept` names it"
+MARKED = f"the tag `{NEVER_TAG}` names it"
 
 
 @dataclass(frozen=True)

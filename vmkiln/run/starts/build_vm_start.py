@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from vmkiln.azure_names import Architecture
+from vmkiln.buildable.start_tags import COLD_TAG
 from vmkiln.errors import StorageFull, VmkilnError
 from vmkiln.fetching.guest_way_out import STRAIGHT_OUT, GuestWayOut
 from vmkiln.host.disk.firmware import find_firmware
@@ -27,8 +28,6 @@ from vmkiln.template.source import PlatformImageSource
 from vmkiln.waiting.off_loop import off_loop
 from vmkiln.warm import saved_base
 from vmkiln.warm.saved_base import Base, BaseStart
-
-COLD_TAG = "vmkiln-cold"
 
 
 def wants_cold(tags: Mapping[str, str]) -> bool:

@@ -16,7 +16,7 @@ import pytest
 from vmkiln.host.saved import saved_vm
 from vmkiln.packer.packer_template import FileCopy, InlineShell, checkpoint_of
 from vmkiln.run.checkpoints import kept_builds
-from vmkiln.run.checkpoints.kept_builds import KeptBuild, fact_of, longest_kept, never_kept, tell_hit, why_none
+from vmkiln.run.checkpoints.kept_builds import KeptBuild, fact_of, longest_kept, tell_hit, why_none
 from vmkiln.run.checkpoints.prefix import Position
 from vmkiln.run.run_event import Notice, PartStarted
 from vmkiln.run_state import Start
@@ -52,11 +52,6 @@ def test_commands_builds_are_kept_and_a_services_when_it_is_asked_for(
 ) -> None:
     assert (why_none(settings(checkpoints), tags, template_id=template_id) == "") == is_kept
     assert why_none(settings(checkpoints, most_saved_vms_mib=0), tags, template_id=template_id)
-
-
-def test_an_author_names_the_steps_that_are_never_kept() -> None:
-    assert never_kept({"vmkiln-never-kept": "Fetch token, two,", "other": "x"}) == {"fetch token", "two"}
-    assert never_kept({}) == frozenset()
 
 
 def test_each_step_has_its_checkpoint_behind_it_and_done_ones_are_left_out() -> None:
