@@ -112,6 +112,7 @@ async def kept_build_of(staged: Staged, customizers: Sequence[Step | WindowsStep
         before = {
             "kind": "checkpoint",
             "scope": scope,  # or templates that begin alike would delete and refuse each other's
+            "group": staged.group.name if request.template_id else "",  # another when one of its name is made anew
             "base": await saved_base.facts_of(base),
             **_surroundings(staged),
         }

@@ -113,20 +113,23 @@ async def test_templates_that_begin_alike_have_keys_of_their_own(
     step = SimpleNamespace(type="Shell")
     template = SimpleNamespace(tags={"vmkiln-checkpoints": "true"}, properties=SimpleNamespace(customize=(step,)))
 
-    async def build_of(name: str, *, template_id: str = "") -> KeptBuild:
+    async def build_of(name: str, *, template_id: str = "", group: str = "IT_1") -> KeptBuild:
         run = staged(tmp_path, template=template, template_id=template_id, mask=NO_SECRETS)
+        run.group = SimpleNamespace(name=group)
         run.request.resource_group, run.request.template_name = "rg", name
         run.source = run.shape = run.network = None
         return await kept_builds.kept_build_of(run, STEPS[:1], name="build-vm")
 
-    async def key_for(name: str, *, template_id: str = "") -> str:
-        build = await build_of(name, template_id=template_id)
+    async def key_for(name: str, *, template_id: str = "", group: str = "IT_1") -> str:
+        build = await build_of(name, template_id=template_id, group=group)
         assert build.is_whole
         return build.at(1).key
 
     keys = [await key_for("web"), await key_for("db"), await key_for("web", template_id="/s/web")]
     assert len(set(keys)) == 3, "or each would take the place of the others', and refuse it for them"
-    assert await key_for("WEB") == keys[0]
+    assert await key_for("WEB", group="IT_2") == keys[0], "each run of a command has a group of its own"
+    assert await key_for("web", template_id="/s/web") == keys[2]
+    assert await key_for("web", template_id="/s/web", group="IT_2") not in keys, "one that was deleted and made anew"
     template.tags["vmkiln-never-kept"] = STEPS[0].name
     build = await build_of("web")
     assert (build.is_whole, bool(build.reason)) == (False, True), "or an edited step of those would not run"
