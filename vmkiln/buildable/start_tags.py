@@ -29,5 +29,8 @@ def start_tag_mistakes(template: ImageTemplate) -> Iterator[Mistake]:
     customize = template.properties.customize if marked else ()
     names = {(step.name or f"{step.type} {number}").lower() for number, step in enumerate(customize, start=1)}
     for name in sorted(marked - names):
-        hint = "names of customizers, with commas; one without is called by its kind and number, such as `Shell 1`"
-        yield Mistake(f"tags.{NEVER_TAG}", f"no customizer is named `{name[:80]}`", hint)
+        yield Mistake(
+            f"tags.{NEVER_TAG}",
+            f"no customizer is named `{name[:80]}`",
+            "names of customizers, with commas; one without a name is called by kind and number, such as `Shell 1`",
+        )
