@@ -21,6 +21,7 @@ import uvicorn
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from vmkiln.api.identity.login_turns import network_of
 from vmkiln.errors import InputError, TaskEnded
 from vmkiln.host.confinement.file_limit import raise_file_limit
 from vmkiln.lifetime import ending
@@ -160,7 +161,7 @@ class _Server(uvicorn.Server):
                     self._connections.make_room()
                     await asyncio.sleep(NO_FILES_SECONDS)
                 continue
-            self._take(accepted, str(peer[0]))
+            self._take(accepted, network_of(str(peer[0])))
 
     def _take(self, accepted: socket.socket, address: str) -> None:
         place = self._connections.enter(address)

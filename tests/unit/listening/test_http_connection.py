@@ -174,6 +174,17 @@ async def test_requests_beyond_the_limit_are_told_to_come_again(
         assert (await asyncio.wait_for(first[0].readuntil(b"hello"), 30)).startswith(b"HTTP/1.1 200")
 
 
+async def test_a_network_of_ipv6_is_one_address_of_those_that_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has one has more addresses than there are connections, and took the places of all who wait."""
+    monkeypatch.setattr(listener, "network_of", lambda address: f"the network of {address}")
+    door = Connections(20, 20)
+    async with listening(tmp_path, door=door) as connect:
+        await connect()
+        assert set(door._waiting) == {"the network of 127.0.0.1"}
+
+
 async def test_a_newcomer_is_served_beside_a_crowd_that_waits(tmp_path: Path) -> None:
     async with listening(tmp_path, door=Connections(20, 20)) as connect:
         crowd = [await connect() for _ in range(60)]
