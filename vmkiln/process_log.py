@@ -47,7 +47,8 @@ class _Hidden:
         with self._lock:
             for secret in secrets:
                 self._counts[secret] += by
-            found = {secret for secret, count in self._counts.items() if count > 0}
+            self._counts = +self._counts  # what nobody hides any more is not kept
+            found = set(self._counts)
             # in a JSON line a secret stands as JSON writes it
             self._mask = SecretMask.of(found | {json.dumps(secret)[1:-1] for secret in found})
 

@@ -66,6 +66,13 @@ def test_a_secret_of_two_runs_stays_masked_until_the_second_is_over(capsys: pyte
     assert "hunter22" not in capsys.readouterr().err
 
 
+def test_a_secret_that_nobody_hides_any_more_is_not_kept() -> None:
+    before = dict(process_log._hidden._counts)
+    with hiding(["hunter22"]):
+        assert "hunter22" in process_log._hidden._counts
+    assert dict(process_log._hidden._counts) == before
+
+
 def test_libraries_do_not_tell_what_they_send_however_much_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     set_up(LogLevel.DEBUG, LogFormat.TEXT)
     logging.getLogger("azure.core").debug("Authorization: Bearer x")
