@@ -11,14 +11,17 @@ from typing import Any
 
 import pytest
 from boot_sectors import SECTOR, disk_with, flash_writer, writes_to_both_disks
+from qemu.qmp import QMPError
 
 from vmkiln.azure_names import Architecture
 from vmkiln.host import namespace, virtual_machine
+from vmkiln.host.devices import machine_events
 from vmkiln.host.disk import disk_image
 from vmkiln.host.disk.firmware import find_firmware
 from vmkiln.host.network import network_setup
 from vmkiln.host.qemu import Accelerator, Disk, Firmware, Machine
 from vmkiln.host.virtual_machine import VirtualMachine
+from vmkiln.run_failures import VirtualMachineLost
 from vmkiln.staging import build_vm, container_group, virtual_network
 
 MIB = 1024**2
@@ -126,6 +129,19 @@ async def test_a_vm_has_the_devices_that_are_listed_and_no_other(kind: str, tmp_
     async with running(KINDS[kind](tmp_path), tmp_path) as vm:
         found = [*await pci_devices(vm), *await object_kinds(vm)]
     assert found == (DEVICES / f"{kind}.txt").read_text().splitlines()
+
+
+async def test_a_vm_of_which_qemu_tells_too_much_is_listened_to_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine_events, "MOST_EVENTS", 8)
+    async with running(a_build_vm(tmp_path), tmp_path) as vm:
+        with contextlib.suppress(QMPError):
+            for command in ("stop", "cont") * 10:  # QEMU tells of each that it was done
+                await asked(vm, command)
+        error = await asyncio.wait_for(vm.unheard, 30)
+    assert isinstance(error, VirtualMachineLost)
+    assert vm.control.events.history == vm.resets.history == ()
 
 
 async def until_tried(vm: VirtualMachine) -> None:

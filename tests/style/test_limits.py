@@ -112,6 +112,8 @@ def test_no_queue_is_without_a_limit() -> None:
     found = list(calls("Queue", "LifoQueue", "PriorityQueue", "JoinableQueue"))
     assert [file for file, call in found if not has(call, "maxsize", position=0)] == []
     assert [file for file, _ in calls("SimpleQueue")] == []
+    made = [(file, item.value) for file, call in calls("field") for item in call.keywords]
+    assert [file for file, value in made if ast.unparse(value).endswith(("Queue", "deque"))] == []
 
 
 def test_no_pool_is_without_a_limit() -> None:

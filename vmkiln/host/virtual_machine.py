@@ -25,6 +25,7 @@ from vmkiln.host.confinement.confinement import (
     judged,
 )
 from vmkiln.host.confinement.program_files import program_files
+from vmkiln.host.devices.machine_events import Heard, counted, heard
 from vmkiln.host.namespace import Ended, Namespace, ProgramGone
 from vmkiln.host.qemu import BOARDS, NETWORK, Machine, arguments
 from vmkiln.host.saved import device_state, saved_vm
@@ -54,8 +55,8 @@ class WriteError:
 class VirtualMachine:
     """A live VM: `ended` tells when QEMU is gone; `console` has the last 64 KiB of its serial console.
 
-    `unheard` ends, with the error, when a reader of what the VM sends failed. `went_on` is whether it went on from what
-    was saved of another, and was not booted.
+    `unheard` ends, with the error, when a reader of what the VM sends failed, or QEMU tells too much. `went_on` is
+    whether it went on from what was saved of another, and was not booted.
     """
 
     name: str
@@ -65,7 +66,7 @@ class VirtualMachine:
     panics: EventListener
     disk_errors: EventListener
     unheard: "asyncio.Future[Exception]"
-    resets: EventListener = field(default_factory=lambda: EventListener("RESET"))
+    resets: EventListener = field(default_factory=lambda: Heard("RESET"))
     went_on: bool = False
 
     @property
@@ -126,6 +127,7 @@ async def running(
     to_guest = {socket.name: (writers or {}).get(name) for socket, name in ports}
     control = QMPClient(machine.name)
     unheard: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
+    counted(control, machine.name, unheard)
     async with contextlib.AsyncExitStack() as stack:
         descriptor = await off_loop(os.open, directory, os.O_PATH | os.O_DIRECTORY)
         stack.callback(os.close, descriptor)
@@ -140,12 +142,8 @@ async def running(
         except QMPError as error:
             raise VirtualMachineLost(f"QEMU for {machine.name} could not be controlled: {error}") from error
         stack.push_async_callback(_disconnect, control)
-        panics = EventListener(("GUEST_PANICKED", "GUEST_CRASHLOADED"))
-        control.register_listener(panics)
-        disk_errors = EventListener("BLOCK_IO_ERROR")
-        control.register_listener(disk_errors)
-        resets = EventListener("RESET")
-        control.register_listener(resets)
+        panics = heard(control, "GUEST_PANICKED", "GUEST_CRASHLOADED")
+        disk_errors, resets = heard(control, "BLOCK_IO_ERROR"), heard(control, "RESET")
         files = await program_files(BOARDS[machine.architecture].program)
         meant = vm_jail.confinement_of(machine, files, own_id=namespace.next_vm_id())
         texts = arguments(machine, program=files.program)

@@ -29,6 +29,7 @@ _MARK = step_runner.MARK.decode()
 _OF_LINES = ("LINES", "LONG_LINE", "NEXT", "OWN_MARK", "RETURN")
 _NAMES = ("STARTED", "ENDED", "WAITS", "MISSING", "RESTARTING", "REMARK", *_OF_LINES)
 _DRAWN = re.compile(r"[0-9a-f]{16}")
+_STATUS = re.compile(r"[0-9]{1,9}")
 _KINDS = {name: getattr(step_runner, name).decode() for name in _NAMES}
 
 
@@ -234,7 +235,7 @@ def _of_step(text: str, *, is_error: bool) -> list[PackerEvent]:
         return [Line(prefix + _returned(rest), speaker)]
     if kind == _KINDS["STARTED"]:
         return [ScriptStarted(rest)]
-    if kind == _KINDS["ENDED"] and rest.isdigit():
+    if kind == _KINDS["ENDED"] and _STATUS.fullmatch(rest):
         return [ScriptEnded(int(rest))]
     if kind == _KINDS["WAITS"] and _DRAWN.fullmatch(rest):
         return [CheckpointReached(rest)]

@@ -36,6 +36,7 @@ from vmkiln.windows.steps import (
 
 RESTART_GRACE_SECONDS = 120
 MOST_READ_BYTES = 1024 * 1024
+MOST_CHECKPOINTS = 100  # that wait to be kept; one at a time does
 _RESTART = re.compile(
     rb"\b(reboot|shutdown|poweroff|halt|kexec|telinit|init\s+6|sysrq-trigger|LoginManager\.Reboot)\b|\bcontrol-alt-del"
 )
@@ -87,7 +88,7 @@ class StepWatch:
     untrue: "asyncio.Future[str]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     broken: "asyncio.Future[str]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     # behind scripts that succeeded, each with the name under which the VM waits there
-    checkpoints: "asyncio.Queue[tuple[int, str]]" = field(default_factory=asyncio.Queue)
+    checkpoints: "asyncio.Queue[tuple[int, str]]" = field(default_factory=lambda: asyncio.Queue(MOST_CHECKPOINTS))
     _boot_id: str = ""
     _running: int | None = None
     _restarted: set[int] = field(default_factory=set)
@@ -122,7 +123,8 @@ class StepWatch:
             case ScriptEnded(status):
                 self._running, self.status = None, status
             case CheckpointReached(name):
-                if self.status == 0 and (checkpoint := checkpoint_of(self.current)) is not None:
+                checkpoint = checkpoint_of(self.current)
+                if self.status == 0 and checkpoint is not None and not self.checkpoints.full():
                     self.checkpoints.put_nowait((checkpoint.number, name))
             case ScriptLost():
                 self._break(self.step, _UNBEGUN)

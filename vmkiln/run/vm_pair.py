@@ -240,11 +240,11 @@ async def _nothing_kept() -> None:
 
 
 def _check_heard(unheard: Sequence["asyncio.Future[Exception]"], untrue: "asyncio.Future[str]") -> None:
-    """Raises: `LogLost` when what the VMs say could not be kept, `NotBelieved` when it cannot be true."""
+    """What the VMs say. Raises: `LogLost` for what cannot be kept; `NotBelieved`, `VirtualMachineLost` as it says."""
     for failure in unheard:
         if failure.done():
             error = failure.result()
-            if isinstance(error, NotBelieved):
+            if isinstance(error, NotBelieved | VirtualMachineLost):
                 raise error
             raise LogLost(f"the log could not be kept: {error}") from error
     if untrue.done():

@@ -231,6 +231,13 @@ async def test_a_checkpoint_is_told_behind_each_script_that_succeeded() -> None:
     assert told == [[], [], [(1, "b")], [], [(2, "c")], []]
 
 
+async def test_checkpoints_without_end_are_passed_over() -> None:
+    watch = StepWatch("build-vm", (InlineShell("kept", "a", ("true",), Checkpoint(1, "")),))
+    for event in (StepReached(0), FIRST, ScriptEnded(0), *[CheckpointReached("a")] * 2 * step_watch.MOST_CHECKPOINTS):
+        watch.note(event)
+    assert watch.checkpoints.qsize() == step_watch.MOST_CHECKPOINTS
+
+
 @pytest.mark.parametrize("is_told_first", [True, False])
 async def test_a_time_out_takes_the_place_of_no_reason(is_told_first: bool) -> None:
     reason, late = BuildError("401."), BuildError("too late.", has_reason=False)

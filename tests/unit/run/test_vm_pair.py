@@ -12,6 +12,7 @@ import pytest
 from qemu.qmp import EventListener
 
 from vmkiln.errors import StorageFailed, StorageFull, VmkilnError
+from vmkiln.host.devices.machine_events import too_many_events
 from vmkiln.host.namespace import Ended
 from vmkiln.host.virtual_machine import VirtualMachine
 from vmkiln.packer.packer_output import Connected, ScriptStarted, StepReached
@@ -85,6 +86,13 @@ async def test_a_log_that_cannot_be_written_ends_packers_work(working: "asyncio.
     lost.set_result(OSError(5, "Input/output error"))
     with pytest.raises(LogLost, match=r"the log could not be kept: .*Input/output error"):
         await packer_done(a_vm(EventListener()), lost)
+
+
+async def test_a_vm_of_which_qemu_tells_too_much_ends_the_run_by_its_name(working: "asyncio.Future[int]") -> None:
+    vm = a_vm(EventListener())
+    vm.unheard.set_result(too_many_events("build-vm"))
+    with pytest.raises(VirtualMachineLost, match="the build-vm made QEMU tell more than 1000 events in a minute"):
+        await packer_done(vm)
 
 
 async def test_a_vm_that_the_full_host_stopped_ends_the_run_at_once(working: "asyncio.Future[int]") -> None:

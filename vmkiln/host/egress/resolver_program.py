@@ -1,8 +1,8 @@
 """The resolver of a run, as it runs in its jail: it takes the guests' questions, and passes them on or refuses them.
 
 It is the only one that guests may ask. Each question is told as one line of JSON on standard output, with what became
-of it; who reads that is slow, then the guests wait. Standard library only, and a few sockets towards the host's own
-resolver for good: a guest cannot make it take more of the host's ports.
+of it, those beyond its limits together; who reads that is slow, then the guests wait. Standard library only, and a few
+sockets towards the host's own resolver for good: a guest cannot make it take more of the host's ports.
 
 Started as `main()` with its `Orders` as JSON in its one argument.
 """
@@ -34,6 +34,8 @@ MOST_ANSWER_BYTES = 4096
 MOST_TOLD_ADDRESSES = 16
 READY = "ready"
 BY_POLICY = "by the egress policy"
+TOO_MANY = "too many questions at once"
+TOO_MANY_TOLD_SECONDS = 1.0  # between two reports of such questions: a guest asks as fast as it can
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,8 @@ class Resolver:
         self._at_once = 0
         self._tokens = float(MOST_IN_A_BURST)
         self._filled = time.monotonic()
+        self._told_too_many = float("-inf")
+        self._untold = 0
 
     async def answer(self, message: bytes, client: str, *, most_bytes: int) -> bytes | None:
         """The answer to a message, None for what gets none."""
@@ -132,6 +136,9 @@ class Resolver:
         except NotDns:
             return dns_message.complaint(message)
         refusal = self._refusal(question)
+        if refusal == TOO_MANY:
+            self._said_too_many(question, client)
+            return dns_message.own_answer(question, dns_message.REFUSED)
         if refusal or self._is_empty(question):
             code = dns_message.REFUSED if refusal else dns_message.NO_ERROR
             self._said(question, client, dns_message.CODES[code], (), f"refused: {refusal}" if refusal else "allowed")
@@ -145,7 +152,7 @@ class Resolver:
         self._tokens = min(MOST_IN_A_BURST, self._tokens + (now - self._filled) * MOST_A_SECOND)
         self._filled = now
         if self._tokens < 1 or self._at_once >= MOST_AT_ONCE:
-            return "too many questions at once"
+            return TOO_MANY
         self._tokens -= 1
         if self._policy.is_open:
             return ""
@@ -171,6 +178,16 @@ class Resolver:
             self._at_once -= 1
         self._said(question, client, found.code_name, found.addresses[:MOST_TOLD_ADDRESSES], "allowed")
         return answer
+
+    def _said_too_many(self, question: Question, client: str) -> None:
+        """One report a second, with how many there were since the last: the service that hears it has other runs."""
+        now = time.monotonic()
+        if now - self._told_too_many < TOO_MANY_TOLD_SECONDS:
+            self._untold += 1
+            return
+        more = f", and {self._untold} more before" if self._untold else ""
+        self._told_too_many, self._untold = now, 0
+        self._said(question, client, dns_message.CODES[dns_message.REFUSED], (), f"refused: {TOO_MANY}{more}")
 
     def _said(self, question: Question, client: str, code: str, addresses: tuple[str, ...], verdict: str) -> None:
         self._tell(Told(time.time(), client, question.name, question.kind_name, code, addresses, verdict))

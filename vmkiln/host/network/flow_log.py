@@ -151,6 +151,9 @@ class FlowLog:
         key = (found.id, found.source, found.source_port, found.destination, found.port, found.begin)
         if key in self._told:
             return
+        if self._count >= MOST_ENTRIES:  # what is only counted is not remembered: a guest opens millions
+            self.dropped += 1
+            return
         self._told.add(key)
         time = found.begin or found.end
         far, step = self._where.at(time)

@@ -18,6 +18,7 @@ from vmkiln.waiting.off_loop import off_loop
 
 START_SECONDS = 15
 READY = "ready"  # the first line of each
+YEAR_10000 = 253_402_300_800.0  # seconds since 1970
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,11 @@ class Service:
     name: str
     number: int
     module: ModuleType
+
+
+def is_time(found: object) -> bool:
+    """Whether what a service says is a time that a calendar has, in seconds since 1970; pure."""
+    return isinstance(found, float) and 0 <= found < YEAR_10000
 
 
 @contextlib.asynccontextmanager

@@ -11,7 +11,7 @@ from dataclasses import fields
 from vmkiln.host.egress import name_proxy
 from vmkiln.host.egress.name_proxy import Orders, Passage
 from vmkiln.host.namespace import Namespace
-from vmkiln.host.network.jailed_service import Service, Serving, serving
+from vmkiln.host.network.jailed_service import Service, Serving, is_time, serving
 
 SERVICE = Service("name proxy", 0, name_proxy)
 MOST_TOLD_LETTERS = 1024
@@ -40,7 +40,7 @@ def passage_of(line: str) -> Passage | None:
         return None
     texts = (passage.name, passage.address, passage.chosen, passage.verdict)
     numbers = (passage.port, passage.bytes_out, passage.bytes_in)
-    if not isinstance(passage.time, float) or not all(type(number) is int and number >= 0 for number in numbers):
+    if not is_time(passage.time) or not all(type(number) is int and number >= 0 for number in numbers):
         return None
     if not all(isinstance(text, str) and len(text) <= MOST_TOLD_LETTERS for text in texts):
         return None

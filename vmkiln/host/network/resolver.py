@@ -11,7 +11,7 @@ from dataclasses import fields
 from vmkiln.host.egress import resolver_program
 from vmkiln.host.egress.resolver_program import Orders, Told
 from vmkiln.host.namespace import Namespace
-from vmkiln.host.network.jailed_service import Service, Serving, serving
+from vmkiln.host.network.jailed_service import Service, Serving, is_time, serving
 
 SERVICE = Service("resolver", 1, resolver_program)
 MOST_TOLD_LETTERS = 1024
@@ -42,7 +42,7 @@ def told_of(line: str) -> Told | None:
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
     texts = (told.client, told.name, told.kind, told.code, told.verdict)
-    if not isinstance(told.time, float) or not isinstance(told.addresses, list):
+    if not is_time(told.time) or not isinstance(told.addresses, list):
         return None
     if not all(isinstance(text, str) and len(text) <= MOST_TOLD_LETTERS for text in (*texts, *told.addresses)):
         return None

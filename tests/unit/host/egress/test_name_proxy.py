@@ -199,7 +199,15 @@ def test_orders_are_read_as_they_were_written() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"name": "x" * 2000}, {"port": -1}, {"port": True}, {"time": "1"}, {"verdict": None}, {"bytes_in": 1.5}],
+    [
+        {"name": "x" * 2000},
+        {"port": -1},
+        {"port": True},
+        {"time": "1"},
+        {"time": 1e300},
+        {"verdict": None},
+        {"bytes_in": 1.5},
+    ],
 )
 def test_what_only_somebody_else_would_tell_counts_for_nothing(change: dict[str, object]) -> None:
     report = {**vars(Passage(1.0, "a.example", "", "", 443, 0, 0, "allowed"))}

@@ -104,6 +104,23 @@ async def test_a_flood_is_refused_beyond_its_burst(monkeypatch: pytest.MonkeyPat
     assert await scene.ask(question()) == "NOERROR"
 
 
+async def test_a_flood_is_told_once_a_second_with_how_many_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each line is read by the service, between the lines of all other runs."""
+    now = 100.0
+    monkeypatch.setattr(resolver_program.time, "monotonic", lambda: now)
+    scene = Scene()
+    scene.server.may_answer.set()
+    for _ in range(2):
+        codes = [await scene.ask(question()) for _ in range(MOST_IN_A_BURST + 50)]
+        assert codes.count("REFUSED") >= 50
+        now += resolver_program.TOO_MANY_TOLD_SECONDS
+    refused = [told.verdict for told in scene.told if told.verdict != "allowed"]
+    assert refused == [
+        "refused: too many questions at once",
+        "refused: too many questions at once, and 49 more before",
+    ]
+
+
 async def test_a_question_that_is_too_long_is_not_read() -> None:
     scene = Scene()
     assert await scene.ask(question() + bytes(MOST_QUESTION_BYTES)) == "FORMERR"

@@ -146,6 +146,16 @@ def test_beyond_its_room_entries_are_counted(flows: FlowLog, monkeypatch: pytest
     assert dropped_in(lines[-1]) == 3
     assert entry_of(lines[-1]) is None
     assert dropped_in(lines[0]) == 0
+    assert len(flows._told) == 2, "what is only counted is not remembered"
+
+
+def test_one_that_was_told_is_not_counted_as_dropped_at_the_end(
+    flows: FlowLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flow_log, "MOST_ENTRIES", 1)
+    flows.connection(TALK)
+    flows.connection(TALK)
+    assert (len(entries(flows)), flows.dropped) == (1, 0)
 
 
 @pytest.mark.parametrize(

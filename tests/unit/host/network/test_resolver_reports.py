@@ -21,6 +21,9 @@ def test_a_report_is_read() -> None:
     [
         {"time": "now"},
         {"time": True},
+        {"time": 1e300},
+        {"time": -1.0},
+        {"time": float("nan")},
         {"name": 7},
         {"name": "x" * (MOST_TOLD_LETTERS + 1)},
         {"addresses": "203.0.113.10"},
