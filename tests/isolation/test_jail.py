@@ -54,6 +54,7 @@ GUARDS = {
     "namespaces of its own": "jail.OWN_NAMESPACES = kernel_calls.CLONE_NEWNS",
     "a user id of its own": "os.setresuid = lambda *ids: None",
     "a group id of its own": "os.setresgid = lambda *ids: None",
+    "no other groups": "os.setgroups = lambda groups: None",
     "no bounding set": "kernel_calls.empty_bounding_set = lambda: None",
     "no new privileges": "kernel_calls.forbid_new_privileges = lambda: None",
     "Landlock": "jail.landlock.restrict = lambda allowed, **others: 0",

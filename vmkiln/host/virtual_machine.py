@@ -15,7 +15,7 @@ from typing import Any
 from qemu.qmp import EventListener, QMPClient, QMPError
 
 from vmkiln.harmless_text import harmless
-from vmkiln.host.confinement import process_facts, vm_jail
+from vmkiln.host.confinement import kernel_calls, process_facts, vm_jail
 from vmkiln.host.confinement.confinement import (
     Confinement,
     Fact,
@@ -221,7 +221,8 @@ async def unplug(control: QMPClient) -> None:
 async def _confinement(namespace: Namespace, name: str, meant: Confinement) -> list[Fact]:
     """What holds the machine's process. Raises: `NotConfined` naming what does not hold."""
     asked = await namespace.facts(name)
-    around = Surroundings(await off_loop(process_facts.namespaces), asked["supervisor"], namespace.control_group)
+    here, landlock = await off_loop(process_facts.namespaces), kernel_calls.landlock_version()
+    around = Surroundings(here, asked["supervisor"], namespace.control_group, landlock)
     facts = judged(asked["program"], meant, around)
     if wrong := failed(facts):
         texts = [f"{fact['name']} is {fact['found']}, and should be {fact['expected']}" for fact in wrong]

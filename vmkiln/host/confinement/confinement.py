@@ -12,6 +12,7 @@ from vmkiln.host.confinement import egress_jail
 from vmkiln.host.confinement.descriptors import Descriptor, Kind
 from vmkiln.host.confinement.egress_jail import EgressJail
 from vmkiln.host.confinement.jail import Jail
+from vmkiln.host.confinement.landlock import NETWORK_SINCE
 
 NOT_FILES = ("socket:", "anon_inode:", "pipe:", "/dev/null", "/dev/net/tun", "/memfd:")
 LIMITS = {
@@ -45,12 +46,14 @@ OnConfinement = Callable[[str, list[Fact]], Awaitable[None]]
 class Surroundings:
     """What a process is compared with: the namespaces of this host, those of the run's supervisor, the run's group.
 
-    `control_group` is its name; '' where the run has none.
+    `control_group` is its name; '' where the run has none. `landlock` is the version that the kernel has of it; 0 for
+    none.
     """
 
     host: Mapping[str, str]
     supervisor: Mapping[str, str]
     control_group: str = ""
+    landlock: int = 0
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,7 @@ def judged(facts: Mapping[str, Any], meant: Confinement, around: Surroundings) -
         *_reach(facts, meant),
         *_limits(facts, meant.jail.limits),
         _control_group(facts, around.control_group),
+        _landlock(around.landlock, since=1),
     ]
 
 
@@ -135,6 +139,7 @@ def judged_egress(facts: Mapping[str, Any], meant: EgressJail, around: Surroundi
         _fact("environment", sorted(egress_jail.ENVIRONMENT), facts["environment"]),
         *_limits(facts, egress_jail.LIMITS),
         _control_group(facts, around.control_group),
+        _landlock(around.landlock, since=NETWORK_SINCE),
     ]
 
 
@@ -229,6 +234,12 @@ def _control_group(facts: Mapping[str, Any], name: str) -> Fact:
         return _fact("control group", expected, "none was delegated to us", required=False, holds=False)
     found = facts["control_groups"]
     return _fact("control group", expected, found, holds=any(path.endswith(f"/{name}") for path in found))
+
+
+def _landlock(version: int, *, since: int) -> Fact:
+    """The kernel does not tell it of a process: where it has it, a jail begins with it, or its program does not."""
+    expected, found = "entered before its program began", f"interface {version}" if version else "this kernel has none"
+    return _fact("Landlock", expected, found, required=version >= since, holds=version >= since)
 
 
 def _limits(facts: Mapping[str, Any], limits: Mapping[str, int]) -> list[Fact]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import ModuleType
 
 from vmkiln.errors import HostUnfit
-from vmkiln.host.confinement import process_facts, python_jail
+from vmkiln.host.confinement import kernel_calls, process_facts, python_jail
 from vmkiln.host.confinement.confinement import Confinement, Fact, Surroundings, failed, judged
 from vmkiln.host.namespace import Ended, Namespace
 from vmkiln.run_failures import NotConfined
@@ -85,9 +85,8 @@ class Serving:
     async def confinement(self) -> list[Fact]:
         """What holds its process. Raises: `ProgramGone`."""
         asked = await self.namespace.facts(self.name)
-        around = Surroundings(
-            await off_loop(process_facts.namespaces), asked["supervisor"], self.namespace.control_group
-        )
+        here, landlock = await off_loop(process_facts.namespaces), kernel_calls.landlock_version()
+        around = Surroundings(here, asked["supervisor"], self.namespace.control_group, landlock)
         return judged(asked["program"], self.held, around)
 
     def tell_end(self, lost: "asyncio.Future[str]") -> None:

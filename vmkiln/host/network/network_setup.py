@@ -14,7 +14,7 @@ from pathlib import Path
 
 from vmkiln.errors import HostUnfit
 from vmkiln.host import command
-from vmkiln.host.confinement import egress_jail, process_facts
+from vmkiln.host.confinement import egress_jail, kernel_calls, process_facts
 from vmkiln.host.confinement.confinement import Fact, OnConfinement, Surroundings, failed, judged_egress
 from vmkiln.host.confinement.egress_jail import EgressJail
 from vmkiln.host.egress import name_proxy, resolver_program
@@ -155,7 +155,8 @@ async def _confined(namespace: Namespace, jail: EgressJail, process_id: int, los
 def _judged(namespace: Namespace, jail: EgressJail, process_id: int) -> list[Fact]:
     found = process_facts.inner_ids(process_facts.of(process_id), namespace.process_id)
     supervisor = process_facts.namespaces(namespace.process_id)
-    return judged_egress(found, jail, Surroundings(process_facts.namespaces(), supervisor, namespace.control_group))
+    here, landlock = process_facts.namespaces(), kernel_calls.landlock_version()
+    return judged_egress(found, jail, Surroundings(here, supervisor, namespace.control_group, landlock))
 
 
 async def _watch(process: asyncio.subprocess.Process, lost: "asyncio.Future[str]") -> None:

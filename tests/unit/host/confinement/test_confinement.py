@@ -120,6 +120,16 @@ def test_a_run_with_a_control_group_is_held_to_it_and_one_without_is_told_so() -
     assert (without["holds"], failed([without])) == (False, [])
 
 
+@pytest.mark.parametrize(("version", "holds", "found"), [(0, False, "this kernel has none"), (4, True, "interface 4")])
+def test_landlock_is_told_of_a_host_that_has_it_and_of_one_that_has_not(version: int, holds: bool, found: str) -> None:
+    around = Surroundings(HOST, SUPERVISOR, landlock=version)
+    jail = EgressJail(40000, "/proc/1/ns/user", "/proc/1/ns/net", ("/usr/bin/pasta",))
+    for facts in (judged(held(), MEANT, around), judged_egress(held_egress(), jail, around)):
+        [told] = [fact for fact in facts if fact["name"] == "Landlock"]
+        assert (told["holds"], told["found"], told["required"]) == (holds, found, holds)
+        assert failed(facts) == []
+
+
 def test_memory_of_its_own_may_be_written_and_its_source_not_be_open() -> None:
     saved = SavedVm(Path("/cache/memory"), "m", Path("/cache/devices"), "d")
     meant = vm_jail.confinement_of(replace(MACHINE, saved=saved), FILES, own_id=40000)
