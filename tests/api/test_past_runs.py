@@ -168,6 +168,15 @@ def test_the_receipts_of_a_run_are_told(living: InProcess, write: Write) -> None
     assert (there["name"], there["deleted"], there["verifiedGone"]) == ("b", None, None)
 
 
+def test_what_held_each_process_of_a_run_is_told(living: InProcess, write: Write) -> None:
+    write(b"")
+    fact = {"name": "user id", "expected": "40000", "found": "40000", "holds": True, "required": True}
+    living.service.store.runs.add_facts(RUN_ID, **{"build-vm_confinement": [fact]})  # type: ignore[arg-type]
+    run = LOG.removesuffix("/log")
+    assert living.get(f"{BASE}{run}/confinement").json() == {"value": {"build-vm": [fact]}}
+    assert "confinement" not in json.dumps(living.get(f"{BASE}{run}").json()), "it is long, and asked for by itself"
+
+
 def test_a_timeline_is_told_with_the_runs_it_is_compared_with(living: InProcess, write: Write) -> None:
     write(b"")
     store = living.service.store

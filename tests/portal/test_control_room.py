@@ -371,6 +371,16 @@ def test_a_vhd_is_downloaded_from_its_runs_page_and_its_account(browser: Visitor
     assert browser.get(found.group(1)).status_code == 403, "a VHD is for who may read the account's keys"
 
 
+def test_a_run_shows_what_held_the_processes_of_its_vms(browser: Visitor, living: InProcess) -> None:
+    built(living, browser)
+    [run] = living.get(f"{TEMPLATE}/providers/Vmkiln.Builds/runs").json()["value"]
+    facts = [{"name": "root", "expected": "tmpfs", "found": "<ext4>", "holds": False, "required": True}]
+    living.service.store.runs.add_facts(run["name"], **{"build-vm_confinement": facts})  # type: ignore[arg-type]
+    page = browser.get(f"/portal{run['id']}").text
+    assert "What holds the process of build-vm: 0 of 1 facts hold" in page
+    assert "<td>root</td><td>no</td><td>&lt;ext4&gt;</td><td>tmpfs</td>" in page
+
+
 def test_a_run_shows_what_was_made_for_it_and_is_gone(browser: Visitor, living: InProcess) -> None:
     built(living, browser)
     [run] = living.get(f"{TEMPLATE}/providers/Vmkiln.Builds/runs").json()["value"]

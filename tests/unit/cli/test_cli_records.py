@@ -99,6 +99,23 @@ def test_a_list_that_is_learned_says_when_steps_did_not_run(
     assert [remark.partition(":")[0] for remark in remarks] == ["# not all"] * count, "a step's name ends no remark"
 
 
+def test_what_held_each_process_is_printed_fact_by_fact(recorded: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    assert vmkiln("run", "show", RUN_ID, "--confinement") == 2
+    assert "nothing is known of what held" in capsys.readouterr().err
+    held = {"name": "user id", "expected": "40000", "found": "40000", "holds": True, "required": True}
+    not_held = {"name": "root", "expected": "tmpfs", "found": "ext\x1b4", "holds": False, "required": True}
+    with opened(recorded.database) as store:
+        store.runs.add_facts(RUN_ID, **{"build-vm_confinement": [held, not_held]})  # type: ignore[arg-type]
+    assert vmkiln("run", "show", RUN_ID, "--confinement", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"build-vm": [held, not_held]}
+    assert vmkiln("run", "show", RUN_ID, "--confinement") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "build-vm: 1 of 2 facts hold",
+        "  yes  user id: 40000",
+        "  NO   root: ext\\x1b4, not tmpfs",
+    ]
+
+
 def test_a_timeline_is_printed_beside_what_is_usual(recorded: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     assert vmkiln("run", "timeline") == 2, "there is none of an older run"
     with opened(recorded.database) as store:
