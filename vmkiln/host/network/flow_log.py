@@ -144,7 +144,11 @@ class FlowLog:
     def line(self, text: str) -> None:
         """A line of the program that watches; what is none is passed over."""
         with contextlib.suppress(ValueError, TypeError):
-            self.connection(Connection(**json.loads(text)))
+            found = json.loads(text)
+            if flow_program.MORE in found:
+                self.dropped += int(found[flow_program.MORE])
+            else:
+                self.connection(Connection(**found))
 
     def connection(self, found: Connection) -> None:
         """A connection that is over, or is remembered at the end; each is told once."""

@@ -149,6 +149,23 @@ def test_beyond_its_room_entries_are_counted(flows: FlowLog, monkeypatch: pytest
     assert len(flows._told) == 2, "what is only counted is not remembered"
 
 
+def test_of_more_connections_than_a_log_has_entries_the_number_is_told(
+    flows: FlowLog, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The service reads each line, between those of all other runs."""
+    monkeypatch.setattr(flow_program, "MOST_TOLD", 2)
+    teller = flow_program.Teller()
+    for number in range(7):
+        teller.tell(replace(TALK, id=number))
+        teller.pass_on()
+    teller.pass_on(is_over=True)
+    lines = capsys.readouterr().out.splitlines()
+    assert [json.loads(line).get("more") for line in lines] == [None, None, 1, 4]
+    for line in lines:
+        flows.line(line)
+    assert (len(entries(flows)), flows.dropped) == (2, 5)
+
+
 def test_one_that_was_told_is_not_counted_as_dropped_at_the_end(
     flows: FlowLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
