@@ -62,6 +62,20 @@ def test_a_script_that_does_not_wait_is_done_at_once(live: InProcess) -> None:
     assert ended_run(live, TEMPLATE)["runState"] == "Succeeded"
 
 
+def test_a_secure_value_is_in_nothing_that_is_kept_of_a_script(live: InProcess) -> None:
+    provisioned(live, TEMPLATE, without_frame(the_image_template()))
+    outputs = "\n$DeploymentScriptOutputs['token'] = ${env:TOKEN}\n$DeploymentScriptOutputs['name'] = ${env:NAME}"
+    text = f"{AT_ONCE} # as hunter22{outputs}"
+    answer = live.put(SCRIPT, without_frame(script(text, "AzurePowerShell")))
+    assert answer.status_code == 201, answer.text
+    assert answer.json()["properties"]["outputs"] == {"token": "***", "name": "web"}
+    assert "hunter22" not in answer.text
+    row = live.service.store.resources.get(SCRIPT)
+    assert "hunter22" not in str(row)
+    assert live.put(SCRIPT, without_frame(script(text, "AzurePowerShell"))).status_code == 200
+    assert len(live.service.store.runs.of_template(TEMPLATE)) == 1, "it is the same script"
+
+
 def test_a_failed_run_fails_the_script_and_the_deployment(live: InProcess) -> None:
     template = the_image_template()
     template["properties"]["customize"][0]["inline"] = ["fail"]

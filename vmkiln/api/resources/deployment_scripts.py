@@ -68,6 +68,12 @@ def _kept(properties: Mapping[str, Any]) -> dict[str, Any]:
     return kept
 
 
+def _secure_values(properties: Mapping[str, Any]) -> list[str]:
+    """What the script may know and nobody is shown; an output or a text of the script may have it."""
+    given = [item.get("secureValue") for item in properties.get("environmentVariables") or ()]
+    return [value for value in given if isinstance(value, str)]
+
+
 def put(call: Call) -> Answer:
     """PUT: the runs are started at once; the same resource once more starts none, unless its last ones failed."""
     group, name = group_of(call), call.names["scriptName"]
@@ -81,7 +87,7 @@ def put(call: Call) -> Answer:
     check_etag(call, existing)
     if existing is None:
         check_location(call, call.body["location"], DEPLOYMENT_SCRIPT)
-    mask = SecretMask.of(call.secrets)
+    mask = SecretMask.of([*call.secrets, *_secure_values(call.body["properties"])])
     properties, kind = mask.value(_kept(call.body["properties"])), KINDS[call.body["kind"].lower()]
     if existing is not None and not _is_to_run(call, existing, properties):
         runs, log = dict(existing.state["runs"]), list(existing.state["log"])
