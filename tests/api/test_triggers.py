@@ -191,6 +191,18 @@ def test_a_trigger_is_read_listed_and_deleted(live: InProcess) -> None:
     assert live.request("DELETE", TRIGGER).status_code == 204
 
 
+def test_a_region_has_so_many_triggers(live: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(triggers, "MOST_IN_REGION", 1)
+    other = f"{TEMPLATE}2"
+    for path in (TEMPLATE, other):
+        provisioned(live, path, template())
+    assert live.put(TRIGGER, KIND).status_code == 201
+    full = live.put(f"{other}/triggers/source", KIND)
+    assert (full.status_code, code_of(full)) == (409, "QuotaExceeded")
+    assert live.request("DELETE", TRIGGER).status_code == 202
+    assert live.put(f"{other}/triggers/source", KIND).status_code == 201
+
+
 @pytest.mark.parametrize(
     ("body", "changes", "word"),
     [

@@ -23,6 +23,8 @@ from vmkiln.errors import InputError
 
 KIND = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 MOST_ASSERTION_LETTERS = 16 * 1024
+MOST_TEXT_LETTERS = 600  # of a credential's issuer, subject, or an audience; as in Entra ID
+MOST_AUDIENCES = 20
 LEAST_RSA_BITS = 2048
 LEEWAY_SECONDS = 60
 RSA_ALGORITHMS = ("RS256", "RS384", "RS512", "PS256")
@@ -83,18 +85,22 @@ def credential_mistakes(given: Mapping[str, Any]) -> list[tuple[str, str]]:
     issuer, subject, audiences = (given.get(name) for name in ("issuer", "subject", "audiences"))
     if not isinstance(issuer, str) or not _is_issuer(issuer):
         found.append(("issuer", "must be a URL that begins with https://, without query and fragment"))
-    if not isinstance(subject, str) or not 0 < len(subject) <= 600:
-        found.append(("subject", "must be a string of 1 to 600 letters"))
-    if not isinstance(audiences, list) or not audiences or not all(isinstance(x, str) and x for x in audiences):
-        found.append(("audiences", "must be an array of strings, such as api://AzureADTokenExchange"))
+    if not _is_text(subject):
+        found.append(("subject", f"must be a string of 1 to {MOST_TEXT_LETTERS} letters"))
+    if not isinstance(audiences, list) or not 0 < len(audiences) <= MOST_AUDIENCES or not all(map(_is_text, audiences)):
+        found.append(("audiences", f"must be an array of 1 to {MOST_AUDIENCES} strings, such as {USUAL_AUDIENCE}"))
     return found
+
+
+def _is_text(given: Any) -> bool:
+    return isinstance(given, str) and 0 < len(given) <= MOST_TEXT_LETTERS
 
 
 def _is_issuer(url: str) -> bool:
     parts = urlsplit(url)
     is_local = parts.scheme == "http" and parts.hostname in {"localhost", "127.0.0.1", "::1"}
     return (
-        len(url) <= 600
+        len(url) <= MOST_TEXT_LETTERS
         and (parts.scheme == "https" or is_local)
         and bool(parts.hostname)
         and not (parts.query or parts.fragment or parts.username)

@@ -12,6 +12,7 @@ from vmkiln.host.egress.resolver_program import (
     MOST_AT_ONCE,
     MOST_IN_A_BURST,
     MOST_QUESTION_BYTES,
+    Connections,
     Resolver,
     Told,
     Upstream,
@@ -126,6 +127,33 @@ async def test_a_question_that_is_too_long_is_not_read() -> None:
     assert await scene.ask(question() + bytes(MOST_QUESTION_BYTES)) == "FORMERR"
     assert await scene.ask(b"noise") == ""
     assert scene.told == []
+
+
+def by_tcp(message: bytes) -> bytes:
+    return len(message).to_bytes(2) + message
+
+
+async def test_a_guest_has_so_many_connections_and_questions_on_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resolver_program, "MOST_CONNECTIONS", 2)
+    monkeypatch.setattr(resolver_program, "MOST_OF_A_CONNECTION", 3)
+    scene = Scene()
+    scene.server.may_answer.set()
+    server = await asyncio.start_server(Connections(scene.resolver).serve, "127.0.0.1", 0)
+    async with asyncio.timeout(60), server:
+        port = server.sockets[0].getsockname()[1]
+        places = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+        for reader, writer in places:  # both are answered, and so there
+            writer.write(by_tcp(question()))
+            await reader.readexactly(int.from_bytes(await reader.readexactly(2)))
+        beyond, last = await asyncio.open_connection("127.0.0.1", port)
+        assert await beyond.read() == b""
+        reader, writer = places[0]
+        writer.write(by_tcp(question()) * 5)
+        answers = await reader.read()
+        assert len(scene.server.asked) == 4, "one of each, and two more"
+        assert answers.count(question()[12:]) == 2
+        for closing in (last, *(writer for _, writer in places)):
+            closing.close()
 
 
 async def test_who_gets_no_answer_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:

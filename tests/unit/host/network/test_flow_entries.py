@@ -88,6 +88,15 @@ def test_each_connection_is_told_once(flows: FlowLog) -> None:
     assert len(entries(flows)) == 2
 
 
+def test_of_addresses_beyond_the_limit_no_name_is_remembered(flows: FlowLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A guest asks for as many names as it likes."""
+    monkeypatch.setattr(flow_log, "MOST_NAMES", 2)
+    for name, number in (*((f"n{number}", number) for number in range(5)), ("new", 1)):
+        told = Told(1000.1, str(NETWORK.far.guest), f"{name}.example", "A", "", (f"203.0.113.{number}",), "allowed")
+        flows.question(told)
+    assert flows._names == {"203.0.113.0": "n0.example", "203.0.113.1": "new.example"}
+
+
 def test_a_secret_in_a_name_is_masked(flows: FlowLog) -> None:
     flows.question(Told(1000.1, str(NETWORK.far.guest), "hunter22.example", "A", "", ("203.0.113.10",), "allowed"))
     flows.connection(TALK)
