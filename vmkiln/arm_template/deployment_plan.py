@@ -283,14 +283,7 @@ class DeploymentPlan(Deployment):
         """The outputs with types and values; those of secure outputs are left out. Raises as `body` does."""
         found: dict[str, Any] = {}
         mistakes: list[Mistake] = []
-        for name in self.declared_outputs:
-            try:
-                output = self.output(name, runtime)
-            except TemplateInvalid as error:
-                mistakes += error.mistakes
-                if self.budget.is_spent or len(mistakes) >= MOST_MISTAKES:
-                    break
-                continue
+        for name, output in self._each_output(runtime, mistakes):
             if output is not None:
                 is_told = with_secrets or not output.is_secure
                 found[name] = {"type": output.type} | ({"value": output.value} if is_told else {})
@@ -301,16 +294,27 @@ class DeploymentPlan(Deployment):
     def output_mistakes(self, runtime: Runtime) -> list[Mistake]:
         """What is wrong with outputs, as far as it can be said; those that wait for the state of resources are not."""
         found: list[Mistake] = []
+        for _ in self._each_output(runtime, found, leaves_out_waiting=True):
+            pass
+        return found
+
+    def _each_output(
+        self, runtime: Runtime | None, mistakes: list[Mistake], *, leaves_out_waiting: bool = False
+    ) -> Iterator[tuple[str, Output | None]]:
+        """Each output with its name, as `output` gives it; what is wrong with others is added to `mistakes`."""
         for name in self.declared_outputs:
             try:
-                self.output(name, runtime)
+                output = self.output(name, runtime)
             except NotReady:
+                if not leaves_out_waiting:
+                    raise
                 continue
             except TemplateInvalid as error:
-                found += error.mistakes
-                if self.budget.is_spent or len(found) >= MOST_MISTAKES:
-                    break
-        return found
+                mistakes += error.mistakes
+                if self.budget.is_spent or len(mistakes) >= MOST_MISTAKES:
+                    return
+                continue
+            yield name, output
 
     @staticmethod
     def _output(output: Mapping[str, Any], scope: Scope, path: str) -> Any:

@@ -17,12 +17,12 @@ from vmkiln import process_log
 from vmkiln.cli import invocation
 from vmkiln.fleet import durable_attempts
 from vmkiln.host.heap import keep_in_one_arena
-from vmkiln.lifetime import last_words
+from vmkiln.lifetime import end_signals, last_words
 
 Result = TypeVar("Result")
 END_SECONDS = 50.0  # of a service or worker; systemd waits a little longer, so that this is told
 COMMAND_END_SECONDS = 600.0  # of a command, whose user sees that it goes on
-ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+ENDS = (signal.SIGINT, *end_signals.ENDS)
 LEAVE_SECONDS = 10.0  # from the end of all work to that of the process
 _loop: asyncio.AbstractEventLoop | None = None
 
