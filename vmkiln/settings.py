@@ -209,6 +209,13 @@ class Settings(StateDirectory):
             "those of `commands`, or `all`, the service's too; its templates can ask with the tag `vmkiln-checkpoints`."
         ),
     ] = Checkpoints.COMMANDS
+    share_checkpoints: Annotated[
+        bool,
+        Description(
+            "Whether templates of one resource group of one subscription, or of one user's commands, may begin behind "
+            "each other's checkpoints: who may write one of them then has a part in the images of all."
+        ),
+    ] = False
     most_held_vms_mib: Annotated[
         int,
         Description("What failed VMs that are held may take of the disk in all, in MiB; 0: none lies there.", least=0),

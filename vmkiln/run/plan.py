@@ -47,7 +47,7 @@ from vmkiln.template.source import OsType, PlatformImageSource
 from vmkiln.template.template_file import ResolvedTemplate
 from vmkiln.template.vm_size import build_vm_size
 from vmkiln.waiting.off_loop import off_loop
-from vmkiln.warm.checkpoint import scope_of, told_of
+from vmkiln.warm.checkpoint import scope_of, scopes_beside, told_of
 from vmkiln.windows.steps import Copied, WindowsDeprovision
 
 GUID = "<guid>"
@@ -208,6 +208,8 @@ def _begins(
         f"the build VM {vm}",
         f"the customizers begin behind the last that is kept and unchanged; kept on this machine: {places}",
     ]
+    if settings.share_checkpoints and (others := scopes_beside(settings.saved_vms, scope)):
+        found.append(f"or behind what other templates of its resource group have kept here: {len(others)} of them have")
     if any(one.is_whole for one in kept):
         found.append("the disk of a whole build is kept on this machine: with nothing edited no step runs")
     return found

@@ -150,6 +150,7 @@ class CheckpointFact(TypedDict):
     """The checkpoint that a run began behind: its key, the run that made it, behind which customizer, its age then.
 
     `no_persistence` is whether nothing of an earlier build was in reach of this one, as SLSA's build isolation asks.
+    `lent_by` is the other template whose it is, by its id, or by group and name for one of a command.
     """
 
     key: str
@@ -158,6 +159,7 @@ class CheckpointFact(TypedDict):
     step: str
     age_seconds: int
     no_persistence: bool
+    lent_by: NotRequired[str]
 
 
 class LeaseFact(TypedDict):

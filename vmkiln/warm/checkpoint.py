@@ -9,6 +9,7 @@ which customizer it was made, by which run and when. Of each of a template's pos
 import contextlib
 import json
 import os
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from vmkiln.host.saved import saved_vm
 
 KEPT_SECONDS = 7 * 86_400
 OF_COMMANDS, OF_TEMPLATES = "command:", "template:"
+GROUP = re.compile(r"/subscriptions/[^/]+/resourcegroups/[^/]+")
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,16 @@ class About:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint that is there, and the bytes that it takes; whether it is whole is seen when it is copied."""
+    """A checkpoint that is there, and the bytes that it takes; whether it is whole is seen when it is copied.
+
+    `lent_by` is the template that made it, when a build of another one may begin behind it.
+    """
 
     key: str
     saved: SavedVm
     about: About
     size_bytes: int = 0
+    lent_by: str = ""
 
     def age_seconds(self, now: float) -> float:
         """How long ago the first of what it has was kept."""
@@ -64,6 +70,33 @@ def scope_of(*, template_id: str, resource_group: str, name: str) -> str:
     if template_id:
         return OF_TEMPLATES + template_id.lower()
     return f"{OF_COMMANDS}{os.getuid()}:{resource_group.lower()}/{name.lower()}"
+
+
+def owner_of(scope: str) -> str:
+    """The id of the template resource of a scope, in small letters; '' for one of a command; pure."""
+    return scope.removeprefix(OF_TEMPLATES) if scope.startswith(OF_TEMPLATES) else ""
+
+
+def group_of(scope: str) -> str:
+    """What a scope has in common with those of its resource group: subscription and group, or user and group; pure."""
+    if owner := owner_of(scope):
+        group, divider, _ = owner.partition("/providers/")
+        return OF_TEMPLATES + group if divider and GROUP.fullmatch(group) else ""
+    group, divider, _ = scope.partition("/")
+    return group if divider and scope.startswith(OF_COMMANDS) else ""
+
+
+def lender_of(scope: str) -> str:
+    """What another template is called by its scope: its id, or its group and name; pure."""
+    return owner_of(scope) or scope.removeprefix(OF_COMMANDS).partition(":")[2]
+
+
+def scopes_beside(folder: Path, scope: str) -> frozenset[str]:
+    """The scopes of the same resource group of which something is kept; only records are read."""
+    if not (group := group_of(scope)):
+        return frozenset()
+    found = {one.scope for one in _told(folder)}
+    return frozenset(one for one in found if one != scope and group_of(one) == group)
 
 
 def found(folder: Path, key: str, scope: str, *, most_age_seconds: float, now: float) -> Checkpoint | None:
@@ -94,8 +127,12 @@ def all_of(folder: Path) -> list[Checkpoint]:
 
 def told_of(folder: Path, scope: str) -> list[About]:
     """What is said of the checkpoints of a scope, by their positions; only records are read, and no use is noted."""
+    return sorted((one for one in _told(folder) if one.scope == scope), key=lambda one: (one.position, one.step))
+
+
+def _told(folder: Path) -> Iterator[About]:
     records = (_about(record.parent) for record in folder.glob(f"*/{saved_vm.RECORD}") if record.parent.name[0] != ".")
-    return sorted((one for one in records if one and one.scope == scope), key=lambda one: (one.position, one.step))
+    return (one for one in records if one is not None)
 
 
 def record_of(about: About) -> Mapping[str, object]:
@@ -154,18 +191,12 @@ def remove_old(folder: Path, *, live_templates: Callable[[], frozenset[str]], no
     """
     now = time.time() if now is None else now
     kept = all_of(folder)
-    owned = {one.key: owner for one in kept if (owner := _owner(one))}
+    owned = {one.key: owner for one in kept if (owner := owner_of(one.about.scope))}
     live = live_templates() if owned else frozenset[str]()
     for one in kept:
         is_orphan = one.key in owned and owned[one.key] not in live
         if is_orphan or one.age_seconds(now) > KEPT_SECONDS:
             saved_vm.discard(one.saved)
-
-
-def _owner(one: Checkpoint) -> str:
-    """The id of the template resource that it serves, in small letters; '' for one of a command; pure."""
-    scope = one.about.scope
-    return scope.removeprefix(OF_TEMPLATES) if scope.startswith(OF_TEMPLATES) else ""
 
 
 def _used(place: Path) -> float:

@@ -45,6 +45,15 @@ def test_kept_customizers_of_this_template_are_named(tmp_path: Path) -> None:
     assert customizers.endswith("kept on this machine: 1 (deprovision), 2 (nginx)"), "a name of the template's own"
 
 
+def test_others_of_the_group_are_counted_where_they_share(tmp_path: Path) -> None:
+    for name, group in (("api", "rg"), ("db", "rg"), ("far", "rg2")):
+        scope = plan.scope_of(template_id="", resource_group=group, name=name)
+        keep(Settings(home=tmp_path), 1, "update", scope)
+    assert len(begins({}, Settings(home=tmp_path))) == 2
+    [_, _, others] = begins({}, Settings(home=tmp_path, share_checkpoints=True))
+    assert others == "or behind what other templates of its resource group have kept here: 2 of them have"
+
+
 def test_the_disk_of_a_whole_build_is_no_customizer(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
     keep(settings, 1, "update")

@@ -3,6 +3,7 @@
 *Leaves behind:* nothing; `keeping.py` does. *Undone by:* nothing to undo. *Safe to repeat:* yes.
 """
 
+import functools
 import hashlib
 import json
 import logging
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import cast
 
 from vmkiln.buildable.start_tags import KEPT_TAG, never_kept
+from vmkiln.errors import StorageFailed
 from vmkiln.host.saved import saved_vm
 from vmkiln.packer.packer_template import (
     Checkpoint,
@@ -24,8 +26,10 @@ from vmkiln.packer.packer_template import (
     run_command,
 )
 from vmkiln.packer.step_watch import asking_for_restart
+from vmkiln.run.checkpoints import sharing
 from vmkiln.run.checkpoints.file_search import why_never_kept
 from vmkiln.run.checkpoints.prefix import Content, Position, positions
+from vmkiln.run.checkpoints.sharing import Sharer
 from vmkiln.run.run_context import Staged
 from vmkiln.run.run_event import Notice, PartStarted
 from vmkiln.run.starts.build_vm_start import base_of, why_cold
@@ -50,7 +54,7 @@ class KeptBuild:
     `reason` is why nothing is kept, or not all; '' when all is. `is_whole` says that every customizer may be kept, so
     that what is behind the last step may be, too. `restarting` has the numbers of customizers that may restart the VM.
     `token` is this run's word to its VM. `since` is from when the first of it is, in seconds since 1970: the beginning
-    of this build, or of the one that it began behind.
+    of this build, or of the one that it began behind. `sharers` are others that it may begin behind.
     """
 
     positions: tuple[Position, ...] = ()
@@ -60,6 +64,7 @@ class KeptBuild:
     since: float = 0
     restarting: frozenset[int] = frozenset()
     is_whole: bool = False
+    sharers: tuple[Sharer, ...] = ()
 
     def steps_behind(self, first: int, customizers: Sequence[Step | WindowsStep]) -> tuple[Step | WindowsStep, ...]:
         """The customizers from number `first` on, counted from 0, each with its checkpoint behind it; pure."""
@@ -117,13 +122,30 @@ async def kept_build_of(staged: Staged, customizers: Sequence[Step | WindowsStep
             **_surroundings(staged),
         }
         contents = await off_loop(_contents, staged, customizers)
-        found = positions(before, contents, mask=request.mask, never=never_kept(template.tags))
+        keyed = functools.partial(positions, contents=contents, mask=request.mask, never=never_kept(template.tags))
+        found = keyed(before)
+        sharers = [
+            replace(one, positions=keyed(sharing.facts_of(before, one)).kept)
+            for one in await off_loop(_sharers, staged, scope)
+        ]
         restarting = await off_loop(asking_for_restart, customizers)
     except OSError as error:
         return KeptBuild(reason=f"a file that is part of it cannot be read: {error.strerror}")
     numbers = frozenset(index + 1 for index in restarting)
     is_whole = not found.reason and bool(found.kept)
-    return KeptBuild(found.kept, found.reason, scope, restarting=numbers, is_whole=is_whole)
+    return KeptBuild(found.kept, found.reason, scope, restarting=numbers, is_whole=is_whole, sharers=tuple(sharers))
+
+
+def _sharers(staged: Staged, scope: str) -> list[Sharer]:
+    """The other templates whose checkpoints this build may begin behind."""
+    settings = staged.host.settings
+    if not (settings.share_checkpoints and staged.request.uses_checkpoints):
+        return []
+    try:
+        return sharing.sharers_of(settings.saved_vms, scope, staged.host.store)
+    except StorageFailed as error:
+        log.warning("whose checkpoints may be shared cannot be read: %s", error)
+        return []
 
 
 async def longest_kept(staged: Staged, build: KeptBuild) -> checkpoint.Checkpoint | None:
@@ -132,11 +154,15 @@ async def longest_kept(staged: Staged, build: KeptBuild) -> checkpoint.Checkpoin
         return None
     folder, most_age = staged.host.settings.saved_vms, staged.request.most_checkpoint_age_seconds
 
+    def find(key: str, scope: str) -> checkpoint.Checkpoint | None:
+        if saved_vm.is_refused(folder, key):
+            return None
+        hit = checkpoint.found(folder, key, scope, most_age_seconds=most_age, now=time.time())
+        return hit and replace(hit, lent_by="" if scope == build.scope else checkpoint.lender_of(scope))
+
     def look() -> checkpoint.Checkpoint | None:
         for one in reversed(build.positions):
-            if saved_vm.is_refused(folder, one.key):
-                continue
-            if hit := checkpoint.found(folder, one.key, build.scope, most_age_seconds=most_age, now=time.time()):
+            if hit := find(one.key, build.scope) or sharing.newest(build.sharers, one.number, find):
                 return hit
         return None
 
@@ -160,6 +186,8 @@ def tell_whole(staged: Staged, name: str, hit: checkpoint.Checkpoint) -> str:
 
 
 def _left_by(staged: Staged, hit: checkpoint.Checkpoint) -> str:
+    if hit.lent_by:
+        return f"run {hit.about.run_id[:8]} of another template of this resource group ({hit.lent_by})"
     return "this run before" if hit.about.run_id == staged.request.run_id else f"run {hit.about.run_id[:8]}"
 
 
@@ -173,7 +201,7 @@ def _told_kept(staged: Staged, name: str, hit: checkpoint.Checkpoint, said: str)
 
 def fact_of(hit: checkpoint.Checkpoint) -> CheckpointFact:
     """What the run keeps of the checkpoint that it began behind."""
-    return {
+    fact: CheckpointFact = {
         "key": hit.key,
         "run_id": hit.about.run_id,
         "position": hit.about.position,
@@ -181,6 +209,7 @@ def fact_of(hit: checkpoint.Checkpoint) -> CheckpointFact:
         "age_seconds": round(hit.age_seconds(time.time())),
         "no_persistence": False,
     }
+    return {**fact, "lent_by": hit.lent_by} if hit.lent_by else fact
 
 
 def _surroundings(staged: Staged) -> dict[str, object]:

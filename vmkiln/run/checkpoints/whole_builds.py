@@ -12,6 +12,7 @@ import contextlib
 import functools
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from vmkiln.azure_names import DISK
@@ -39,18 +40,24 @@ def position_of(build: KeptBuild) -> Position | None:
     """The place behind the last step; none when not all of the build may be kept; pure."""
     if not build.is_whole:
         return None
-    last = build.positions[-1]
-    return Position(
-        last.number + 1, saved_vm.key_of({"before": last.key, "step": [DEPROVISION_NAME]}), DEPROVISION_NAME
-    )
+    return _behind(build.positions[-1])
+
+
+def _behind(last: Position) -> Position:
+    key = saved_vm.key_of({"before": last.key, "step": [DEPROVISION_NAME]})
+    return Position(last.number + 1, key, DEPROVISION_NAME)
 
 
 async def found(staged: Staged, build: KeptBuild) -> Checkpoint | None:
-    """What is kept of the very same build, which this one may take; none when there is none."""
+    """What is kept of the very same build, which this one may take, also of another template that shares its own.
+
+    None when there is none.
+    """
     position = position_of(build)
     if position is None:
         return None
-    return await kept_builds.longest_kept(staged, KeptBuild((position,), scope=build.scope))
+    sharers = tuple(replace(one, positions=(_behind(one.positions[-1]),)) for one in build.sharers)
+    return await kept_builds.longest_kept(staged, KeptBuild((position,), scope=build.scope, sharers=sharers))
 
 
 async def taken(staged: Staged, hit: Checkpoint, own: Path, *, name: str) -> str:
