@@ -78,6 +78,7 @@ def test_what_is_answered_with_something_else_than_json_is_told_as_that() -> Non
     }
     disk = "application/octet-stream"
     assert {name: kind for name, kind in found.items() if kind != "application/json"} == {
+        "AllRuns_GetPicture": "image/png",
         "Blobs_GetDisk": disk,
         "Blobs_GetLog": "text/plain image/png",
         "ImageFile_Get": disk,

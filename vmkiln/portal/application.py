@@ -27,6 +27,7 @@ TEMPLATE = f"{GROUP}/providers/Microsoft.VirtualMachineImages/imageTemplates/{{n
 IMAGE = f"{GROUP}/providers/Microsoft.Compute/images/{{name}}"
 VERSION = f"{GROUP}/providers/Microsoft.Compute/galleries/{{gallery}}/images/{{name}}/versions/{{version}}"
 RUN = f"{TEMPLATE}/providers/Vmkiln.Builds/runs/{{run}}"
+ANY_RUN = f"{PREFIX}{runs_page.RUNS}/{{run}}"
 
 
 class _Static(StaticFiles):
@@ -61,7 +62,6 @@ def portal(api: ASGIApp) -> ASGIApp:
             at(f"{PREFIX}/groups", resource_pages.resource_groups),
             Mount(f"{PREFIX}/static", _Static(directory=STATIC)),
             at(f"{PREFIX}/runs", runs_page.runs),
-            at(f"{PREFIX}{runs_page.RUNS}/{{run}}", runs_page.local_run),
             at(f"{PREFIX}/queue", runs_page.queue),
             at(f"{PREFIX}/images", image_pages.images),
             at(f"{PREFIX}/hosts", host_pages.hosts),
@@ -87,11 +87,18 @@ def portal(api: ASGIApp) -> ASGIApp:
             at(f"{TEMPLATE}/plan", plan_view.plan),
             at(RUN, run_pages.run),
             at(RUN, run_pages.act, "POST"),
-            at(f"{RUN}/log", run_pages.raw_log),
-            at(f"{RUN}/lines", run_pages.some_lines),
-            at(f"{RUN}/find", run_pages.find),
-            at(f"{RUN}/pictures/{{picture}}", run_pages.picture),
-            at(f"{RUN}/follow", run_stream.follow),
+            at(ANY_RUN, run_pages.any_run),
+            *(
+                at(f"{run}{below}", show)
+                for run in (RUN, ANY_RUN)
+                for below, show in (
+                    ("/log", run_pages.raw_log),
+                    ("/lines", run_pages.some_lines),
+                    ("/find", run_pages.find),
+                    ("/pictures/{picture}", run_pages.picture),
+                    ("/follow", run_stream.follow),
+                )
+            ),
             at(f"{GROUP}/providers/{{rest:path}}", resource_pages.resource),
             at(f"{PREFIX}{{rest:path}}", _not_found, is_public=True),
         ]

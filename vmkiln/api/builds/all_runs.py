@@ -5,6 +5,7 @@ may read the whole service (a role at `/`) sees them.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -13,34 +14,24 @@ from vmkiln.api.identity.caller import Permission
 from vmkiln.api.protocol.revision import time_text
 from vmkiln.api.protocol.route import Answer, Call, Route
 from vmkiln.api.protocol.run_message import run_message
-from vmkiln.api.virtual_machine_images.host_names import queue_body
-from vmkiln.api.virtual_machine_images.past_runs import TYPE
+from vmkiln.api.virtual_machine_images import past_runs
+from vmkiln.api.virtual_machine_images.host_names import queue_body, shown_facts
+from vmkiln.api.virtual_machine_images.past_runs import EVERY, EVERY_RUN, MOST_LINES, TYPE, read_run, scope_of
 from vmkiln.api.virtual_machine_images.run_outputs import output_of_run
-from vmkiln.azure_names import IMAGE_TEMPLATE, LOG_FILES
+from vmkiln.azure_names import IMAGE_TEMPLATE
 from vmkiln.errors import ArmError
 from vmkiln.fleet.admission import QueuePosition
 from vmkiln.run_state import RunState
-from vmkiln.staging.customization_log import LogPart, last_lines
-from vmkiln.staging.staging_resource_group import storage_account_of
-from vmkiln.staging.storage_account import LOGS
 from vmkiln.store.rows import RunRow
+from vmkiln.store.run_facts import beside_confinement
 
-ALL = f"/providers/{TYPE}"
-ONE = f"{ALL}/{{runId}}"
 QUEUE = "/providers/Vmkiln.Builds/queue"
 PAGE = 50
 LOOKED_AT = 200  # rows of one question to the database
 MOST_LOOKED_AT = 2000  # of one request; the link to the next page goes on behind them
 MOST_WORDS = 100
 LINKED = ("state", "q", "since", "held")  # what a page's link to the next one carries on
-MOST_LOG_BYTES = 256 * 1024
-MOST_LOG_LINES = 2000
 STATES = {str(state).lower(): state for state in RunState}
-
-
-def scope_of(run: RunRow) -> str:
-    """What a caller must be allowed to read to see a run."""
-    return run.template_id or "/"
 
 
 def template_id_of(run: RunRow) -> str:
@@ -55,7 +46,7 @@ def template_id_of(run: RunRow) -> str:
 def summary(call: Call, run: RunRow, *, position: QueuePosition | None = None) -> dict[str, Any]:
     """A run in a list: what it is of, how it stands, and whether a service or a command made it."""
     template_id = template_id_of(run)
-    below = f"{template_id}/providers/{TYPE}" if template_id else ALL
+    below = f"{template_id}/providers/{TYPE}" if template_id else EVERY
     properties: dict[str, Any] = {
         "runState": str(run.state),
         "runSubState": run.sub_state,
@@ -144,22 +135,14 @@ def list_runs(call: Call) -> Answer:
     if is_more and last is not None:
         moment = last.started.astimezone(UTC).isoformat().replace("+00:00", "Z")
         more = "".join(f"&{name}={quote(call.query[name], safe=',')}" for name in LINKED if call.query.get(name))
-        link = f"{call.base_url}{ALL}?api-version={call.api_version}{more}&$skipToken={moment}_{last.run_id}"
+        link = f"{call.base_url}{EVERY}?api-version={call.api_version}{more}&$skipToken={moment}_{last.run_id}"
         body["nextLink"] = link
     return Answer(200, body)
 
 
-def _run(call: Call) -> RunRow:
-    wanted = call.names["runId"].lower()
-    run = call.service.store.runs.by_id([wanted]).get(wanted)
-    if run is None or not call.may(Permission.READ, scope_of(run)):
-        raise ArmError(404, "ResourceNotFound", f"The run '{wanted}' was not found.")
-    return run
-
-
 def get_run(call: Call) -> Answer:
-    """GET one run, with its phases and outputs."""
-    run = _run(call)
+    """GET one run, with its phases, its outputs, and what was decided for it."""
+    run = read_run(call)
     found = summary(call, run, position=_positions(call).get(run.run_id))
     store = call.service.store
     found["properties"] |= {
@@ -168,23 +151,20 @@ def get_run(call: Call) -> Answer:
             for phase in store.runs.phases_of(run.run_id)
         ],
         "outputs": [output_of_run(call, output, group_id="") for output in store.images.outputs_of(run.run_id)],
+        "facts": shown_facts(call, beside_confinement(run.facts)),
     }
     return Answer(200, found)
 
 
 def get_log(call: Call) -> Answer:
-    """GET the last lines of a run's log: {lines}; `kind` is customization or validation."""
-    run, kind = _run(call), call.query.get("kind", "customization")
-    if kind not in LOG_FILES:
-        raise ArmError(400, "InvalidParameter", f"`kind` must be one of: {', '.join(LOG_FILES)}", target="kind")
-    staging = call.service.store.staging.group(run.staging_group)
-    piece = LogPart()
-    if staging is not None:
-        account = storage_account_of(call.service.settings.staging, staging)
-        path = account.directory / LOGS / run.run_id / LOG_FILES[kind]
-        piece = last_lines(path, most_lines=MOST_LOG_LINES, most_bytes=MOST_LOG_BYTES)
-    lines = [line.decode(errors="replace").removesuffix("\n") for line in piece.lines]
-    return Answer(200, {"lines": lines, "isWhole": piece.start == 0})
+    """GET whole lines of a run's log, as of a run of a template; without a place in it, its last ones.
+
+    `isWhole` says that they begin where the log does.
+    """
+    has_place = not call.query.keys().isdisjoint({"position", "tail"})
+    asked = call if has_place else replace(call, query={**call.query, "tail": str(MOST_LINES)})
+    body = past_runs.get_log(asked).body
+    return Answer(200, {**body, "isWhole": body["startPosition"] == 0})
 
 
 def get_queue(call: Call) -> Answer:
@@ -201,8 +181,8 @@ def get_queue(call: Call) -> Answer:
 
 ROUTES = (
     # May read: which runs, is decided run by run
-    Route("GET", ALL, "AllRuns_List", Permission.ANY, list_runs),
-    Route("GET", ONE, "AllRuns_Get", Permission.ANY, get_run),
-    Route("GET", f"{ONE}/log", "AllRuns_GetLog", Permission.ANY, get_log),
+    Route("GET", EVERY, "AllRuns_List", Permission.ANY, list_runs),
+    Route("GET", EVERY_RUN, "AllRuns_Get", Permission.ANY, get_run),
+    Route("GET", f"{EVERY_RUN}/log", "AllRuns_GetLog", Permission.ANY, get_log),
     Route("GET", QUEUE, "Queue_List", Permission.ANY, get_queue),
 )

@@ -1,7 +1,8 @@
 """The runs of an image template, past and live, with their phases and logs: what Azure has no resource for.
 
 They hang below the template as `Vmkiln.Builds/runs`, an extension resource, so whoever may read the template may read
-them. A log is read in pieces, from a position in bytes on, so it can be followed.
+them. A log is read in pieces, from a position in bytes on, so it can be followed. What is read of a run here is read of
+a run among all runs, too, where those that `vmkiln build` made are.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,7 @@ from typing import Any
 
 from vmkiln.api.identity.caller import Permission
 from vmkiln.api.protocol.revision import time_text
-from vmkiln.api.protocol.route import Answer, Body, Call, Route
+from vmkiln.api.protocol.route import Answer, Body, Call, Handler, Route
 from vmkiln.api.protocol.run_message import run_message
 from vmkiln.api.virtual_machine_images.host_names import queue_body, shown_facts
 from vmkiln.api.virtual_machine_images.image_templates import ONE, find, not_allowed
@@ -33,6 +34,8 @@ from vmkiln.store.run_facts import beside_confinement, confinement_of
 TYPE = "Vmkiln.Builds/runs"
 ALL = f"{ONE}/providers/{TYPE}"
 RUN = f"{ALL}/{{runId}}"
+EVERY = f"/providers/{TYPE}"
+EVERY_RUN = f"{EVERY}/{{runId}}"
 MOST_RUNS = 100
 MOST_LINES = 2000
 MOST_ANSWER_BYTES = 256 * 1024
@@ -103,6 +106,30 @@ def run_of(call: Call) -> tuple[ResourceRow, RunRow]:
     return template, run
 
 
+def scope_of(run: RunRow) -> str:
+    """What a caller must be allowed to read to see a run: its template, or the whole service; pure."""
+    return run.template_id or "/"
+
+
+def read_run(call: Call) -> RunRow:
+    """The run that an address names, below its template or among all runs. Raises: `ArmError` 404."""
+    if call.names.get("imageTemplateName"):
+        return run_of(call)[1]
+    wanted = call.names["runId"].lower()
+    run = call.service.store.runs.by_id([wanted]).get(wanted)
+    if run is None or not call.may(Permission.READ, scope_of(run)):
+        raise ArmError(404, "ResourceNotFound", f"The run '{wanted}' was not found.")
+    return run
+
+
+def routes_of_run(below: str, name: str, handler: Handler) -> tuple[Route, Route]:
+    """What is read of a run: below its template, and among all runs, where it is decided run by run; pure."""
+    return (
+        Route("GET", f"{RUN}/{below}", f"Runs_{name}", Permission.READ, handler),
+        Route("GET", f"{EVERY_RUN}/{below}", f"AllRuns_{name}", Permission.ANY, handler),
+    )
+
+
 def get_run(call: Call) -> Answer:
     """GET one run."""
     return Answer(200, run_body(call, *run_of(call)))
@@ -122,13 +149,13 @@ def retry(call: Call) -> Answer:
 
 def get_confinement(call: Call) -> Answer:
     """GET what held the process of each of a run's VMs, as it was when the VM started: facts, by the VM's name."""
-    _, run = run_of(call)
+    run = read_run(call)
     return Answer(200, {"value": confinement_of(run.facts)})
 
 
 def get_receipts(call: Call) -> Answer:
     """GET what was made for a run for a while: when it was made, deleted, and seen to be gone."""
-    _, run = run_of(call)
+    run = read_run(call)
     receipts = receipts_of(call.service.store, run.run_id)
     value = [
         {
@@ -150,7 +177,7 @@ def get_timeline(call: Call) -> Answer:
     `usualSeconds` is the median of the last five runs of the template that succeeded, whose ids are `comparedWith`.
     CPU time and memory are those of the run's VMs and of its network's programs; null where that is not known.
     """
-    _, run = run_of(call)
+    run = read_run(call)
     found = compared(call.service.store, run)
     return Answer(200, {"value": [_part_body(part) for part in found["parts"]], "comparedWith": found["compared_with"]})
 
@@ -189,7 +216,7 @@ def get_log(call: Call) -> Answer:
     customization or validation; `tail` asks for so many of the last lines in place of a position. With `times=true`,
     `times` has for each line when it came and in which step, or null where that is not known.
     """
-    _, run = run_of(call)
+    run = read_run(call)
     kind = call.query.get("kind", "customization")
     if kind not in LOG_FILES:
         raise ArmError(400, "InvalidParameter", f"`kind` must be one of: {', '.join(LOG_FILES)}", target="kind")
@@ -225,7 +252,7 @@ def get_log(call: Call) -> Answer:
 
 def _is_there(call: Call, kind: str) -> bool:
     """Whether a run has a log of a kind, empty or not."""
-    _, run = run_of(call)
+    run = read_run(call)
     staging = call.service.store.staging.group(run.staging_group)
     if staging is None:
         return False
@@ -263,8 +290,8 @@ ROUTES = (
     Route("GET", RUN, "Runs_Get", Permission.READ, get_run),
     Route("POST", f"{RUN}/retry", "Runs_Retry", Permission.ACTION, retry, Body.OPTIONAL_JSON),
     Route("GET", f"{RUN}/log", "Runs_GetLog", Permission.READ, get_log),
-    Route("GET", f"{RUN}/flows", "Runs_GetFlows", Permission.READ, get_flows),
-    Route("GET", f"{RUN}/timeline", "Runs_GetTimeline", Permission.READ, get_timeline),
-    Route("GET", f"{RUN}/confinement", "Runs_GetConfinement", Permission.READ, get_confinement),
-    Route("GET", f"{RUN}/receipts", "Runs_GetReceipts", Permission.READ, get_receipts),
+    *routes_of_run("flows", "GetFlows", get_flows),
+    *routes_of_run("timeline", "GetTimeline", get_timeline),
+    *routes_of_run("confinement", "GetConfinement", get_confinement),
+    *routes_of_run("receipts", "GetReceipts", get_receipts),
 )

@@ -7,9 +7,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from vmkiln.api.identity.caller import Permission
-from vmkiln.api.protocol.route import Answer, Call, Route
-from vmkiln.api.virtual_machine_images.past_runs import MOST_ANSWER_BYTES, MOST_LINES, RUN, number_in, run_of
+from vmkiln.api.protocol.route import Answer, Call
+from vmkiln.api.virtual_machine_images.past_runs import (
+    MOST_ANSWER_BYTES,
+    MOST_LINES,
+    number_in,
+    read_run,
+    routes_of_run,
+)
 from vmkiln.azure_names import LOG_FILES
 from vmkiln.errors import ArmError
 from vmkiln.run.failure.failure_of_run import failure_of
@@ -77,7 +82,7 @@ def get_outline(call: Call) -> Answer:
     An item is what was written while one step was on, the step's name being '' before the first; lines are counted from
     1 over the whole log. At most 1,000 items: what comes behind them belongs to the last.
     """
-    _, run = run_of(call)
+    run = read_run(call)
     path, is_whole = log_file(call, run, _kind(call.query))
     found = outline_of(path)
     body = {"value": [_group_body(group) for group in found.groups], "lines": found.lines, "position": found.end}
@@ -89,7 +94,7 @@ def get_lines(call: Call) -> Answer:
 
     `line` is the first of them, from 1, `count` how many at most (2,000); `total` is how many the log has now.
     """
-    _, run = run_of(call)
+    run = read_run(call)
     path, _ = log_file(call, run, _kind(call.query))
     line = max(1, number_in(call.query, "line", most=MOST_LINE_NUMBER) or 1)
     count = number_in(call.query, "count", most=MOST_LINES)
@@ -116,7 +121,7 @@ def search_log(call: Call) -> Answer:
 
     At most 500 of them with number, position and text; `total` counts them all. Letters of ASCII are found in any case.
     """
-    _, run = run_of(call)
+    run = read_run(call)
     path, _ = log_file(call, run, _kind(call.query))
     text, is_errors = call.query.get("text", ""), call.query.get("errors") == "true"
     if len(text) > MOST_TEXT_LETTERS or not (text or is_errors):
@@ -150,7 +155,7 @@ def get_failure(call: Call) -> Answer:
     That is its phase, step, exit status, message, the likely cause, the last 20 lines of the step's log, the number of
     the line that most likely tells the reason, and what changed since the last run that succeeded.
     """
-    _, run = run_of(call)
+    run = read_run(call)
     found = failure_of(call.service.store, run, lambda kind: log_file(call, run, kind)[0])
     return Answer(200, {"value": None if found is None else _failure_body(found)})
 
@@ -178,8 +183,8 @@ def _failure_body(found: FailureReport) -> dict[str, Any]:
 
 
 ROUTES = (
-    Route("GET", f"{RUN}/log/outline", "Runs_GetLogOutline", Permission.READ, get_outline),
-    Route("GET", f"{RUN}/log/lines", "Runs_GetLogLines", Permission.READ, get_lines),
-    Route("GET", f"{RUN}/log/search", "Runs_SearchLog", Permission.READ, search_log),
-    Route("GET", f"{RUN}/failure", "Runs_GetFailure", Permission.READ, get_failure),
+    *routes_of_run("log/outline", "GetLogOutline", get_outline),
+    *routes_of_run("log/lines", "GetLogLines", get_lines),
+    *routes_of_run("log/search", "SearchLog", search_log),
+    *routes_of_run("failure", "GetFailure", get_failure),
 )

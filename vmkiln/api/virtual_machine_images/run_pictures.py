@@ -11,7 +11,7 @@ from vmkiln.api.identity.caller import Permission
 from vmkiln.api.protocol.revision import time_text
 from vmkiln.api.protocol.route import Answer, Call, Route
 from vmkiln.api.storage.byte_range import file_answer
-from vmkiln.api.virtual_machine_images.past_runs import RUN, run_of
+from vmkiln.api.virtual_machine_images.past_runs import EVERY_RUN, RUN, read_run, routes_of_run
 from vmkiln.api.virtual_machine_images.run_logs import log_file
 from vmkiln.errors import ArmError
 from vmkiln.run.guest.screen import pictures_in
@@ -37,7 +37,7 @@ def get_picture(call: Call) -> Answer:
 
 
 def _pictures(call: Call) -> list[Path]:
-    _, run = run_of(call)
+    run = read_run(call)
     file, _ = log_file(call, run, KIND)
     return pictures_in(file.parent)
 
@@ -53,14 +53,20 @@ def _body(file: Path) -> dict[str, Any] | None:
 
 
 ROUTES = (
-    Route("GET", f"{RUN}/pictures", "Runs_ListPictures", Permission.READ, list_pictures),
-    Route(
-        "GET",
-        f"{RUN}/pictures/{{picture}}",
-        "Runs_GetPicture",
-        Permission.READ,
-        get_picture,
-        media_types=(PICTURE,),
-        has_parts=True,
+    *routes_of_run("pictures", "ListPictures", list_pictures),
+    *(
+        Route(
+            "GET",
+            f"{run}/pictures/{{picture}}",
+            operation,
+            permission,
+            get_picture,
+            media_types=(PICTURE,),
+            has_parts=True,
+        )
+        for run, operation, permission in (
+            (RUN, "Runs_GetPicture", Permission.READ),
+            (EVERY_RUN, "AllRuns_GetPicture", Permission.ANY),
+        )
     ),
 )

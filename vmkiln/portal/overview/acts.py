@@ -25,7 +25,9 @@ async def events_of(visit: Visit, resource_id: str) -> list[dict[str, Any]]:
 
 
 async def said_of_run(visit: Visit, run: Mapping[str, Any], template_id: str) -> str:
-    """A sentence of who began a run, and who cancelled it; '' where the log has it no more."""
+    """A sentence of who began a run, and who cancelled it; '' where the log has it no more, or it has no template."""
+    if not template_id:
+        return ""
     properties = run["properties"]
     start, end = moment(properties["startTime"]), moment(properties["endTime"])
     reason = str(properties["facts"].get("reason", ""))

@@ -1,4 +1,4 @@
-"""All runs, those that `vmkiln build` made too; a page for each of these, and the queue."""
+"""All runs, those that `vmkiln build` made too, and the queue."""
 
 import asyncio
 from collections.abc import Mapping
@@ -9,13 +9,12 @@ from starlette.responses import Response
 from vmkiln.azure_names import utc_text
 from vmkiln.portal.overview.listed import DAYS, asked, next_address, one_page
 from vmkiln.portal.rendering import page
-from vmkiln.portal.visit import PREFIX, Visit, go_to
+from vmkiln.portal.visit import Visit
 from vmkiln.run_state import GOING_ON, LIVE_STATES, RunState
 
 RUNS = "/providers/Vmkiln.Builds/runs"
 QUEUE = "/providers/Vmkiln.Builds/queue"
 REFRESH_SECONDS = 5
-KINDS = ("customization", "validation")
 
 
 async def runs(visit: Visit) -> Response:
@@ -44,24 +43,6 @@ def _wanted(query: Mapping[str, str]) -> dict[str, str]:
     if days := query.get("days"):
         found["since"] = utc_text(datetime.now(UTC) - timedelta(days=int(days)), timespec="seconds")
     return found
-
-
-async def local_run(visit: Visit) -> Response:
-    """A run that `vmkiln build` made; one of a template is shown where that is."""
-    found = await visit.api.ask("GET", visit.id)
-    properties = found["properties"]
-    if properties["templateId"]:
-        return go_to(f"{PREFIX}{found['id']}")
-    pieces = await asyncio.gather(*(visit.api.ask("GET", f"{visit.id}/log", kind=kind) for kind in KINDS))
-    live = properties["runState"] in LIVE_STATES
-    return await page(
-        "local_run.html",
-        title=f"Run {found['name'][:8]}",
-        section="runs",
-        found=found,
-        logs={kind: piece for kind, piece in zip(KINDS, pieces, strict=True) if piece["lines"]},
-        refresh_seconds=REFRESH_SECONDS if live else 0,
-    )
 
 
 async def queue(visit: Visit) -> Response:

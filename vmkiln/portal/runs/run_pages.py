@@ -16,7 +16,7 @@ from vmkiln.portal.runs.log_view import ANCHORS
 from vmkiln.portal.runs.run_view import KINDS, look
 from vmkiln.portal.runs.shown_lines import lines, shown
 from vmkiln.portal.told import Done
-from vmkiln.portal.visit import PREFIX, Visit, done
+from vmkiln.portal.visit import PREFIX, Visit, done, go_to
 
 SHOWN_FLOWS = 500
 MOST_ASKED_LINES = 1000
@@ -42,6 +42,12 @@ async def _flows(visit: Visit) -> dict[str, Any]:
     return found
 
 
+async def any_run(visit: Visit) -> Response:
+    """A run among all runs: one that `vmkiln build` made; one of a template is shown where that is."""
+    found = await visit.api.ask("GET", visit.id)
+    return go_to(f"{PREFIX}{found['id']}") if found["properties"]["templateId"] else await run(visit)
+
+
 async def run(visit: Visit) -> Response:
     """One run."""
     view, confinement, flows, receipts, pictures, allowed = await asyncio.gather(
@@ -62,6 +68,7 @@ async def run(visit: Visit) -> Response:
     return await page(
         "run.html",
         title=view.title,
+        section="templates" if view.template_id else "runs",
         **view.values(),
         may=allowed.may,
         logs=await shown(visit, visit.id, view.groups(chosen=chosen), chosen=chosen),

@@ -36,7 +36,10 @@ PARTS = ("head", "failure", "ended", "outputs", "time")
 
 @dataclass(frozen=True)
 class RunView:
-    """A run as it is now: its body of the API, its bars, the outline of each of its logs, why it failed."""
+    """A run as it is now: its body of the API, its bars, the outline of each of its logs, why it failed.
+
+    `template_id` is '' for a run that `vmkiln build` made, and for one whose template was deleted.
+    """
 
     run: dict[str, Any]
     template_id: str
@@ -57,10 +60,15 @@ class RunView:
         return self.properties["runState"] in LIVE_STATES
 
     @property
+    def template_name(self) -> str:
+        """What it is a run of."""
+        return self.template_id.rpartition("/")[2] or str(self.properties["templateName"])
+
+    @property
     def title(self) -> str:
         """What it is, and how it stands: also the window's title."""
         state = RunState(self.properties["runState"])
-        return f"{MARKS[state]} {self.template_id.rpartition('/')[2]} \N{MIDDLE DOT} {_worded(state)}"
+        return f"{MARKS[state]} {self.template_name} \N{MIDDLE DOT} {_worded(state)}"
 
     @property
     def icon(self) -> str:
@@ -118,6 +126,8 @@ class RunView:
             "run": self.run,
             "properties": self.properties,
             "template_id": self.template_id,
+            "template_name": self.template_name,
+            "runs_id": str(self.run["id"]).rpartition("/")[0],
             "bars": self.bars,
             "failure": self.failure,
             "is_live": self.is_live,
