@@ -25,7 +25,7 @@ from vmkiln.blobs.account_containers import AccountContainers
 from vmkiln.blobs.blob_endpoint import BlobEndpoint, BlobService, write_endpoint
 from vmkiln.image_contents.contents import ImageContents
 from vmkiln.image_contents.dpkg_status import Package
-from vmkiln.portal.resource_pages import MOST_TEXT_BYTES
+from vmkiln.portal.resources.resource_pages import MOST_TEXT_BYTES
 from vmkiln.portal.templates.template_page import LISTED_RUNS
 from vmkiln.provenance.documents import CONTENTS
 from vmkiln.run_state import RunState
@@ -78,6 +78,14 @@ def test_every_page_is_there_and_says_where_one_is(browser: Visitor, living: InP
     run = re.search(r'href="(/portal[^"]*/runs/[^"]*)"', browser.get("/portal/runs").text)
     assert run is not None
     assert "Log" in browser.get(run.group(1)).text or "log" in browser.get(run.group(1)).text
+
+
+def test_a_row_says_who_began_its_run(browser: Visitor, living: InProcess) -> None:
+    built(living, browser)
+    [run] = living.request("GET", "/providers/Vmkiln.Builds/runs", token="root").json()["value"]
+    assert run["properties"]["begunBy"] == "owner"
+    for name in ("", "runs"):
+        assert '<span class="fine">by owner</span>' in browser.get(f"/portal/{name}").text, name
 
 
 def test_a_list_is_filtered_by_its_address(browser: Visitor, living: InProcess) -> None:

@@ -18,7 +18,8 @@ def failed_of_command(living: InProcess, browser: Visitor) -> tuple[str, str]:
     """A failed run as it is after `vmkiln build`; its page while it was one of a template, and its id among all."""
     address = run_page(living, *LINES)
     page, run_id = browser.get(address).text, address.rpartition("/")[2]
-    living.service.store.connections.change(tables.runs.update().values(template_id="", facts={"host_id": "h"}))
+    facts = {"host_id": "h", "begun_by": "maria"}
+    living.service.store.connections.change(tables.runs.update().values(template_id="", facts=facts))
     return page, f"{EVERY}/{run_id}"
 
 
@@ -38,7 +39,8 @@ def test_both_kinds_of_run_have_the_same_failure_and_steps(browser: Visitor, liv
     assert "Likely cause:" in failure
     assert "Unable to locate package ngnix" in failure
     assert '<span class="log-name">first</span> <span class="log-word">failed</span>' in page
-    assert "Built with <code>vmkiln build</code>" in page
+    assert "Built with <code>vmkiln build</code> by maria." in page
+    assert ">vmkiln build by maria</span>" in browser.get("/portal/runs").text
     assert "Run again" not in page, "its template file is another user's"
 
 

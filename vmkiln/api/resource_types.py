@@ -23,7 +23,7 @@ from vmkiln.api.resources import (
     resource_tags,
     subscriptions,
 )
-from vmkiln.api.staging import staging_resources
+from vmkiln.api.staging import staging_resources, used_by_machines
 from vmkiln.api.storage import containers, storage_accounts
 from vmkiln.api.virtual_machine_images import image_templates, past_runs, plans, run_logs, run_pictures, runs, triggers
 from vmkiln.api.whole_groups import group_export, group_move
@@ -65,6 +65,7 @@ ALL_ROUTES: tuple[Route, ...] = (
     *locks.ROUTES,
     *directory.ROUTES,
     *staging_resources.ROUTES,
+    *used_by_machines.ROUTES,
     *storage_accounts.ROUTES,
     *containers.ROUTES,
     *activity_log.ROUTES,

@@ -91,6 +91,11 @@ def operator() -> Who:
     return Who(name, f"uid {number}", CallerKind.OPERATOR)
 
 
+def name_of(who: Who) -> str:
+    """The name of who acted, cut to what fits, and shown instead of obeyed; pure."""
+    return plain(who.name, MOST_NAME_LETTERS)
+
+
 def new_cause() -> Cause:
     """The cause of an act that no request asked for."""
     return Cause(str(uuid.uuid4()))
@@ -113,7 +118,7 @@ def audit_row(
     return AuditRow(
         event_id=str(uuid.uuid4()),
         moment=moment,
-        caller=plain(who.name, MOST_NAME_LETTERS),
+        caller=name_of(who),
         caller_id=plain(who.id, MOST_NAME_LETTERS),
         caller_kind=who.kind,
         operation=plain(operation, MOST_OPERATION_LETTERS),

@@ -59,14 +59,19 @@ RECENT = timedelta(minutes=10)  # no clock goes back further
 log = logging.getLogger(__name__)
 
 
-def queued_run(row: ResourceRow, *, run_id: str, reason: str, correlation_id: str = "", retry_of: str = "") -> RunRow:
+def queued_run(
+    row: ResourceRow, *, run_id: str, reason: str, correlation_id: str = "", retry_of: str = "", begun_by: str = ""
+) -> RunRow:
     """A run of a stored template, waiting. `reason` says who asked: request, retry, autoRun or a trigger's name.
 
     `correlation_id` is that of the act it began with; the audit has it. `retry_of` is the run that it repeats.
+    `begun_by` is the name of who asked; '' for nobody.
     """
     facts: RunFacts = {"reason": reason, "correlation_id": correlation_id}
     if retry_of:
         facts["retry_of"] = retry_of
+    if begun_by:
+        facts["begun_by"] = begun_by
     return RunRow(
         run_id=run_id,
         template_name=row.name,

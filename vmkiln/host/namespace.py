@@ -26,6 +26,7 @@ from vmkiln.host.copies.launching import Launcher
 from vmkiln.host.making import work_group
 from vmkiln.host.qemu import MEMORY_INSIDE
 from vmkiln.host.supervisor import MOST_MESSAGE_BYTES
+from vmkiln.host.usage.process_tree import Usage
 from vmkiln.run_failures import LauncherLost, NamespaceLost
 from vmkiln.waiting.off_loop import off_loop, off_loop_with
 
@@ -227,6 +228,11 @@ class Namespace:
         if facts is None:
             raise ProgramGone(f"the program `{name}` has ended")
         return facts
+
+    async def usage(self) -> dict[str, Usage]:
+        """What each program that runs inside takes, by its name. Raises: `VmkilnError` when all of it is gone."""
+        answer: dict[str, tuple[float, int]] = (await self._ask(do="usage"))["usage"]
+        return {name: Usage(*taken) for name, taken in answer.items()}
 
     async def keep_memory(self, name: str, target: Path, *, key: bytes = b"") -> str:
         """Copy the RAM of a running VM that stands still, where it is a file, to a new file; returns its digest.

@@ -4,11 +4,11 @@ It is started by `host/copies/launching.py`, speaks JSON lines over one inherite
 inside the namespaces on request. It is process 1 of its pid namespace, so when it ends, for any reason, the kernel
 kills everything it started (pid_namespaces(7)). It ends when the socket closes or its own parent dies.
 
-Requests are `{"id", "do": "run" | "write" | "bind" | "start" | "finish" | "stop" | "facts" | "keep_memory", ...}`; each
-gets one answer with the same `id`. What is started is a program, or `main()` of a `module` of ours, which begins as a
-copy of this process; `finish` sends that SIGTERM. One that was started and ended by itself is announced by `{"ended":
-name, "status": n, "output": tail}`; one that was started with `told` is heard: each line of its standard output is
-passed on as `{"said": name, "line": text}`.
+Requests are `{"id", "do": "run" | "write" | "bind" | "start" | "finish" | "stop" | "facts" | "usage" | "keep_memory",
+...}`; each gets one answer with the same `id`. What is started is a program, or `main()` of a `module` of ours, which
+begins as a copy of this process; `finish` sends that SIGTERM. One that was started and ended by itself is announced by
+`{"ended": name, "status": n, "output": tail}`; one that was started with `told` is heard: each line of its standard
+output is passed on as `{"said": name, "line": text}`.
 """
 
 import asyncio
@@ -32,6 +32,7 @@ from vmkiln.host.confinement.jail import MOUNTED_AT, Jail, enter
 from vmkiln.host.copies import forking
 from vmkiln.host.copies.forking import Copy
 from vmkiln.host.saved import memory_file, sealed_copy
+from vmkiln.host.usage.process_tree import ProcessTree
 
 NAMESPACES = (
     kernel_calls.CLONE_NEWUSER
@@ -93,6 +94,7 @@ class _Server:
         self._writer = writer
         self._running: dict[str, asyncio.Task[None]] = {}
         self._process_ids: dict[str, int] = {}
+        self._trees: dict[str, ProcessTree] = {}
         self._copies: dict[str, Copy] = {}
         self._answers: set[asyncio.Task[None]] = set()
 
@@ -139,6 +141,8 @@ class _Server:
                         await asyncio.gather(task, return_exceptions=True)
                 case "facts":
                     answer["facts"] = self._facts(request["name"])
+                case "usage":
+                    answer["usage"] = self._usage()
                 case "keep_memory":
                     inside = f"/proc/{self._process_ids[request['name']]}/root{request['path']}"
                     key = bytes.fromhex(request["key"])
@@ -164,11 +168,16 @@ class _Server:
             program = None
         return None if program is None else {"program": program, "supervisor": process_facts.namespaces()}
 
+    def _usage(self) -> dict[str, tuple[float, int]]:
+        """What each program that runs takes: seconds of a processor since it began, and resident KiB."""
+        usages = {name: tree.look() for name, tree in self._trees.items()}
+        return {name: (usage.cpu_seconds, usage.resident_kib) for name, usage in usages.items()}
+
     async def _keep(self, request: dict[str, Any], started: asyncio.Future[None]) -> None:
         name, is_heard = request["name"], bool(request.get("told"))
         try:
             async with _started(request, is_heard=is_heard) as process:
-                self._process_ids[name] = process.pid
+                self._process_ids[name], self._trees[name] = process.pid, ProcessTree(process.pid)
                 if isinstance(process, Copy):
                     self._copies[name] = process
                 started.set_result(None)
@@ -181,6 +190,7 @@ class _Server:
             status, tail = -1, str(error).encode()  # whoever waits for its end is told that it cannot be seen
         finally:
             self._process_ids.pop(name, None)
+            self._trees.pop(name, None)
             self._copies.pop(name, None)
         self._running.pop(name, None)
         self.tell({"ended": name, "status": status, "output": tail.decode(errors="replace")})

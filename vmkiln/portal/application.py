@@ -12,10 +12,12 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from vmkiln.azure_names import CONTAINER_GROUP, VIRTUAL_MACHINE
 from vmkiln.errors import ArmError
-from vmkiln.portal import login_pages, provider_login, resource_pages, scheme_form
+from vmkiln.portal import login_pages, provider_login, scheme_form
 from vmkiln.portal.overview import activity_pages, control_room, host_pages, image_pages, runs_page
 from vmkiln.portal.rendering import HEADERS
+from vmkiln.portal.resources import machine_stream, resource_pages
 from vmkiln.portal.runs import run_pages, run_stream
 from vmkiln.portal.templates import new_template, plan_view, template_page
 from vmkiln.portal.visit import LOGIN, PREFIX, Page, Visit, error_page, go_to, visited
@@ -26,6 +28,7 @@ GROUP = f"{SUBSCRIPTION}/resourceGroups/{{group}}"
 TEMPLATE = f"{GROUP}/providers/Microsoft.VirtualMachineImages/imageTemplates/{{name}}"
 IMAGE = f"{GROUP}/providers/Microsoft.Compute/images/{{name}}"
 VERSION = f"{GROUP}/providers/Microsoft.Compute/galleries/{{gallery}}/images/{{name}}/versions/{{version}}"
+MACHINES = (CONTAINER_GROUP, VIRTUAL_MACHINE)
 RUN = f"{TEMPLATE}/providers/Vmkiln.Builds/runs/{{run}}"
 ANY_RUN = f"{PREFIX}{runs_page.RUNS}/{{run}}"
 
@@ -99,6 +102,7 @@ def portal(api: ASGIApp) -> ASGIApp:
                     ("/follow", run_stream.follow),
                 )
             ),
+            *(at(f"{GROUP}/providers/{kind}/{{name}}/follow", machine_stream.follow) for kind in MACHINES),
             at(f"{GROUP}/providers/{{rest:path}}", resource_pages.resource),
             at(f"{PREFIX}{{rest:path}}", _not_found, is_public=True),
         ]

@@ -15,7 +15,8 @@ from starlette.responses import HTMLResponse
 from vmkiln import __version__
 from vmkiln.harmless_text import harmless
 from vmkiln.portal.icons import ICONS, kind_of_state
-from vmkiln.portal.resource_face import told_act
+from vmkiln.portal.overview.begun import begun_words
+from vmkiln.portal.resources.resource_face import told_act
 from vmkiln.portal.scheme import Scheme
 from vmkiln.portal.trail import RAIL, section_of, trail
 from vmkiln.portal.waterfall import moment
@@ -135,7 +136,7 @@ def _environment() -> Environment:
         "in_short": in_short,
         "act": told_act,
     }
-    environment.filters |= {"size": size, "since": since}
+    environment.filters |= {"size": size, "since": since, "begun": begun_words}
     environment.globals |= {"lasted": lasted, "ICONS": ICONS, "kind_of_state": kind_of_state}
     environment.globals |= {"RAIL": RAIL, "trail": trail, "section_of": section_of}
     environment.globals |= {"VERSION": __version__, "SCHEMES": tuple(Scheme)}

@@ -124,7 +124,9 @@ async def carry_out(entered: Entered, packer_phase: PackerPhase) -> PhaseResult:
 
         hold = Hold(entered, group, machine, guest.private_key, packer_phase.held_seconds, tell)
         pair = VmPair(
-            container_group=container_group.describe(group, staged.network, name=f"container-{packer_phase.vm_name}"),
+            container_group=container_group.describe(
+                group, staged.network, name=container_group.machine_name(packer_phase.vm_name)
+            ),
             vm=machine,
             booted_instead=booted_instead if packer_phase.booted_instead is not None else None,
             directory=staged.directory,
@@ -289,6 +291,7 @@ def _resources_of(
             {
                 "containers": [container_group.CONTAINER_INSTANCE],
                 "memoryMiB": memory_mib,
+                "machine": container_group.machine_name(packer_phase.vm_name),
                 "address": str(container_subnet.address),
             },
         ),

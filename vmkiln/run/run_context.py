@@ -153,7 +153,8 @@ class RunRequest:
     `held_seconds` is how long the build VM is held when a customizer fails, for its user to enter it; 0: not at all.
     `may_hold_running` is whether one that cannot be put on disk may go on running meanwhile, and its process with it.
     `uses_checkpoints` is whether it may begin behind what an earlier run left, and how old that may be.
-    `retry_of` is the id of the run that it repeats. `built_of` is what a command was asked to build.
+    `retry_of` is the id of the run that it repeats. `built_of` is what a command was asked to build, and `begun_by` the
+    name of the user who did.
     """
 
     run_id: str
@@ -181,6 +182,7 @@ class RunRequest:
     asked_for: datetime | None = None
     retry_of: str = ""
     built_of: BuiltOfFact | None = None
+    begun_by: str = ""
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from vmkiln.host.host_id import host_id
 from vmkiln.host.network import flow_log, network_rules, network_setup
 from vmkiln.host.network.flow_log import Whereabouts
 from vmkiln.host.network.refused_names import RefusedNames
+from vmkiln.host.usage import machine_usage
 from vmkiln.host.virtual_machine import bind_run_directory
 from vmkiln.packer.windows_template import PROVISIONERS_OF_UPDATES
 from vmkiln.process_log import hiding
@@ -38,7 +39,7 @@ from vmkiln.run.finished.finished_work import FinishedWork
 from vmkiln.run.packer_phase import keep_confinement
 from vmkiln.run.room import need_fact, need_of
 from vmkiln.run.run_context import BuildHost, Disks, Entered, RunRequest, Staged, Tell
-from vmkiln.run.run_event import Notice, RunEnded, RunEvent, masked, noting
+from vmkiln.run.run_event import VM_OF, Notice, RunEnded, RunEvent, masked, noting
 from vmkiln.run.run_summary import summary_of
 from vmkiln.run.timeline.phase import begin
 from vmkiln.run.timeline.recording import timed, watched
@@ -70,6 +71,7 @@ from vmkiln.waiting.off_loop import off_loop, off_loop_with
 # whoever finds it without its process begins it anew.
 NOT_OURS_TO_END = (RunTakenOver, DatabaseAway)
 PROCESSES_OF_A_STEP = 8  # more of Packer's than any step has, but for one of updates
+MACHINES = frozenset(name for vm in VM_OF.values() for name in (vm, container_group.machine_name(vm)))
 MOST_POLICY_LETTERS = 4000  # of a policy that is kept with its run
 Phases = Callable[[BuildHost, RunRequest, Tell], Awaitable[str]]
 TIMEOUT_MESSAGE = (
@@ -205,6 +207,7 @@ def _accept(host: BuildHost, request: RunRequest) -> None:
     if request.built_of is not None:
         facts["built_of"] = request.built_of
         facts |= {"retry_of": request.retry_of} if request.retry_of else {}
+        facts |= {"begun_by": request.begun_by} if request.begun_by else {}
     is_started = host.store.runs.start(
         RunRow(
             run_id=request.run_id,
@@ -283,6 +286,8 @@ async def _entered(staged: Staged, where: Whereabouts) -> AsyncIterator[Entered]
         network = network_rules.described(staged.network.network)
         facts = {"run_id": run_id, "topology": staged.network.topology, "network": network}
         await stack.enter_async_context(network_rules.recorded(inside, file, facts=facts))
+        file = file.with_name(machine_usage.FILE_NAME)
+        await stack.enter_async_context(machine_usage.recorded(inside, file, names=MACHINES, run_id=run_id))
         yield Entered(staged, inside, lost, refused)
         ruleset = await inside.run(["nft", "-j", "--terse", "list", "ruleset"])
         await off_loop(store.runs.add_facts, run_id, packets=network_setup.counters(ruleset.text))

@@ -9,13 +9,15 @@ import threading
 from dataclasses import dataclass, field
 
 from vmkiln.azure_names import LOG_FILES
-from vmkiln.host.network.network_rules import FILE_NAME
+from vmkiln.host.network import network_rules
+from vmkiln.host.usage import machine_usage
 from vmkiln.settings import Settings
 from vmkiln.sharing.log_pieces import SentLog
 from vmkiln.sharing.object_store import ObjectStore
 from vmkiln.staging.storage_account import LOGS, account_name
 from vmkiln.store.database import Store
 
+FILES = (network_rules.FILE_NAME, machine_usage.FILE_NAME)  # beside its logs
 log = logging.getLogger(__name__)
 
 
@@ -30,7 +32,7 @@ class SentRun:
     attempt: int
     group: str = ""
     _logs: dict[str, SentLog] = field(default_factory=dict)
-    _rules: bytes = b""
+    _files: dict[str, bytes] = field(default_factory=dict)
     _warned: str = ""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -45,11 +47,12 @@ class SentRun:
                 file = group / account_name(name_of_group) / LOGS / self.run_id / name
                 key = file.relative_to(self.settings.home).as_posix()
                 self._logs.setdefault(name, SentLog(self.objects, key, self.attempt)).send(file)
-            with contextlib.suppress(FileNotFoundError):
-                content = (group / FILE_NAME).read_bytes()
-                if content != self._rules:
-                    self.objects.put((group / FILE_NAME).relative_to(self.settings.home).as_posix(), content)
-                    self._rules = content
+            for name in FILES:
+                with contextlib.suppress(FileNotFoundError):
+                    content = (group / name).read_bytes()
+                    if content != self._files.get(name):
+                        self.objects.put((group / name).relative_to(self.settings.home).as_posix(), content)
+                        self._files[name] = content
 
     def known_group(self) -> str:
         """The run's staging resource group, read from its record until it has one; '' before."""

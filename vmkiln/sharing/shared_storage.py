@@ -21,7 +21,6 @@ from pathlib import Path
 
 from vmkiln.azure_names import LOG_FILES
 from vmkiln.errors import ImageNotFound, ImageUnsafe, ObjectMissing, SharedStorageFailed, VmkilnError
-from vmkiln.host.network.network_rules import FILE_NAME
 from vmkiln.lifetime import owned_tasks
 from vmkiln.lifetime.owned_tasks import OnUnasked
 from vmkiln.lifetime.rounds import Rounds
@@ -30,7 +29,7 @@ from vmkiln.run_state import GOING_ON
 from vmkiln.settings import Settings
 from vmkiln.sharing.log_pieces import FollowedLog, log_of
 from vmkiln.sharing.object_store import ObjectStore, StoredObject, open_object_store
-from vmkiln.sharing.sent_run import SentRun
+from vmkiln.sharing.sent_run import FILES, SentRun
 from vmkiln.sharing.shared_images import SharedImages, one_at_a_time
 from vmkiln.staging import run_directory
 from vmkiln.staging.storage_account import LOGS, VHDS, account_name
@@ -255,8 +254,9 @@ class SharedStorage:
                 for name in names:
                     self._followed.pop(name, None)
             if not run_directory.is_live(self._settings.runs, run_id):
-                with contextlib.suppress(ObjectMissing):
-                    self._pull_file(self._objects.look(f"{folder}/{FILE_NAME}"))
+                for name in FILES:
+                    with contextlib.suppress(ObjectMissing):
+                        self._pull_file(self._objects.look(f"{folder}/{name}"))
 
     def _pull_logs(self, group: str, run_id: str) -> list[str]:
         """Fetch what is new of a run's logs; gives their names."""

@@ -116,6 +116,11 @@ def network_text(network: VirtualNetwork) -> str:
     return "".join(f"{name}={value}\n" for name, value in values.items())
 
 
+def machine_name(vm_name: str) -> str:
+    """What the VM of the container group beside this VM is called; pure."""
+    return f"container-{vm_name}"
+
+
 def describe(group: ContainerGroup, network: VirtualNetwork, *, name: str) -> Machine:
     """The container group's VM; `name` distinguishes its sockets from another one's in the same run; pure."""
     subnet = network.container_group_subnet

@@ -197,21 +197,21 @@ class BuiltOfFact(TypedDict):
 class RunFacts(PeakFacts, StartFacts, ConfinementFacts, total=False):
     """Everything that may be known of a run; a run that waits has few of them.
 
-    `attempt` counts how often it was begun, `reason` says who asked for it, `retry_of` is the id of the run that it
-    repeats, `correlation_id` is that of the act it began with, `host_id` is the host that has it, `need` is what the
-    host keeps for it. `packets` counts by rule of the firewall. `queued` is when it was asked for (ISO 8601): where it
-    waits when it waits again. `host_faults` counts by the host's name how often it was put back for a fault of that
-    host. `placement` says in words why it is on the
-    host that has it. `ended_before` is when a run ended that was lost and goes on (ISO
-    8601). `held_until` is until when its failed VM, which runs, can be entered (ISO 8601); '' when it can not any more.
-    `lease` is the one that lies on disk; none when it was let go.
-    `finished` is what a later attempt does not do again. `built_of` is what a command built; runs of an image template
-    have none.
+    `attempt` counts how often it was begun, `reason` says who asked for it, `begun_by` is the name of that person or
+    program, `retry_of` is the id of the run that it repeats, `correlation_id` is that of the act it began with,
+    `host_id` is the host that has it, `need` is what the host keeps for it. `packets` counts by rule of the firewall.
+    `queued` is when it was asked for (ISO 8601): where it waits when it waits again. `host_faults` counts by the host's
+    name how often it was put back for a fault of that host. `placement` says in words why it is on the host that has
+    it. `ended_before` is when a run ended that was lost and goes on (ISO 8601). `held_until` is until when its failed
+    VM, which runs, can be entered (ISO 8601); '' when it can not any more. `lease` is the one that lies on disk; none
+    when it was let go. `finished` is what a later attempt does not do again. `built_of` is what a command built; runs
+    of an image template have none.
     """
 
     attempt: int
     reason: str
     retry_of: str
+    begun_by: str
     correlation_id: str
     queued: str
     host_id: str

@@ -153,3 +153,15 @@ async def test_a_service_of_a_run_shares_its_id_with_no_vm() -> None:
         namespace.service_id(SERVICES)
     with pytest.raises(HostUnfit, match="subordinate"):
         Namespace(1, reader, writer).service_id(0)  # type: ignore[arg-type]
+
+
+async def test_what_each_program_takes_is_told_until_it_ends() -> None:
+    busy = "import time\nwhile time.process_time() < 0.2: pass\ninput()\n"
+    async with a_served_namespace() as namespace:
+        assert await namespace.usage() == {}
+        async with namespace.start("busy", ["sh", "-c", f"python3 -c '{busy}' < /dev/zero; sleep 60"]):
+            async with asyncio.timeout(20):
+                while (usage := (await namespace.usage())["busy"]).cpu_seconds < 0.1:  # noqa: ASYNC110 (nobody tells us)
+                    await asyncio.sleep(0.05)
+            assert usage.resident_kib > 0
+        assert await namespace.usage() == {}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vmkiln.portal.resource_face import told_act
+from vmkiln.portal.resources.resource_face import told_act
 
 
 @pytest.mark.parametrize(

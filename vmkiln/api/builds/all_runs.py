@@ -61,6 +61,7 @@ def summary(call: Call, run: RunRow, *, position: QueuePosition | None = None) -
         # a run outlives its template, and only those of the service say for what they were begun
         "origin": "service" if run.template_id or "reason" in run.facts else "local",
         "reason": str(run.facts.get("reason", "")),
+        "begunBy": run.facts.get("begun_by", ""),
     }
     if position is not None:
         properties["queue"] = queue_body(call, position)

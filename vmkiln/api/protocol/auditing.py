@@ -33,21 +33,24 @@ def action_name(route: Route) -> str:
     return "/".join([*words, VERBS.get(route.method, "read")])
 
 
-def act_of(route: Route, resource_id: str, origin: Origin, answer: Answer, *, moment: datetime) -> AuditRow:
-    """The act that a request was, with what came of it."""
+def who_of(origin: Origin) -> Who:
+    """Who made a request: the user of this machine where that is its operator."""
     caller = origin.caller
     if caller.is_local:
         user = operator()
-        who = Who(user.name, user.id, user.kind, origin.source)
-    else:
-        kind = CallerKind.APP if caller.is_service_principal else CallerKind.USER
-        who = Who(caller.name, caller.object_id, kind if caller.object_id else CallerKind.NOBODY, origin.source)
+        return Who(user.name, user.id, user.kind, origin.source)
+    kind = CallerKind.APP if caller.is_service_principal else CallerKind.USER
+    return Who(caller.name, caller.object_id, kind if caller.object_id else CallerKind.NOBODY, origin.source)
+
+
+def act_of(route: Route, resource_id: str, origin: Origin, answer: Answer, *, moment: datetime) -> AuditRow:
+    """The act that a request was, with what came of it."""
     error_code = _error_code(answer.body) if answer.status >= 400 else ""
     named = {"clientRequestId": origin.client_request_id} if origin.client_request_id else {}
     return audit_row(
         action_name(route),
         resource_id,
-        who=who,
+        who=who_of(origin),
         cause=Cause(origin.correlation_id, origin.request_id, route.method),
         moment=moment,
         outcome=Outcome(answer.status, error_code),

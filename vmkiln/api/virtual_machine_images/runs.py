@@ -8,10 +8,12 @@ from dataclasses import replace
 
 from vmkiln.api.identity.caller import Permission
 from vmkiln.api.protocol import operations
+from vmkiln.api.protocol.auditing import who_of
 from vmkiln.api.protocol.route import Answer, Body, Call, Route
 from vmkiln.api.virtual_machine_images.image_templates import ONE, find, last_run_of, not_allowed
 from vmkiln.api.virtual_machine_images.ownership import check_run
 from vmkiln.api.virtual_machine_images.run_outputs import run_output_body
+from vmkiln.audit.act import name_of
 from vmkiln.azure_names import ProvisioningState
 from vmkiln.buildable.examination import NotBuildable, template_problems
 from vmkiln.buildable.release_demands import release_mistakes
@@ -58,7 +60,12 @@ def begun(call: Call, row: ResourceRow, *, retry_of: str = "") -> tuple[RunRow, 
         raise ArmError(400, NotBuildable.code, error.message, hint=error.hint) from None
     reason = "retry" if retry_of else "request"
     waiting = queued_run(
-        row, run_id=new_run_id(), reason=reason, correlation_id=call.origin.correlation_id, retry_of=retry_of
+        row,
+        run_id=new_run_id(),
+        reason=reason,
+        correlation_id=call.origin.correlation_id,
+        retry_of=retry_of,
+        begun_by=name_of(who_of(call.origin)),
     )
     waiting = replace(waiting, started=call.service.store.now())
     if not call.service.store.runs.queue(waiting):

@@ -88,6 +88,7 @@ def given_of(options: BuildOptions) -> GivenTemplate:
 
 def request_of(options: BuildOptions, given: GivenTemplate) -> RunRequest:
     """What a new run is asked for. Raises: `InputError` for what does not go together."""
+    from vmkiln.audit.act import name_of, operator
     from vmkiln.run.run_context import RunRequest
 
     resolved = given.resolved
@@ -111,6 +112,7 @@ def request_of(options: BuildOptions, given: GivenTemplate) -> RunRequest:
         held_seconds=options.held_seconds,
         may_hold_running=options.on_error is OnError.HOLD,
         built_of=as_fact(options),
+        begun_by=name_of(operator()),
     )
 
 

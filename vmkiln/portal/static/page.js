@@ -42,6 +42,20 @@ export function addCopyButtons(root = document) {
   }
 }
 
+// Puts a part in place of the old one. The part is of our own templates, in which everything a guest wrote is text.
+export function replacePart({ id, html }) {
+  const place = document.getElementById(id);
+  const active = place.contains(document.activeElement) ? document.activeElement : null;
+  const focused = active && [active.id, active.getAttribute("href")];
+  place.replaceChildren(...new DOMParser().parseFromString(html, "text/html").body.childNodes);
+  showTimes(place);
+  addCopyButtons(place);
+  if (focused) {
+    const again = (focused[0] && document.getElementById(focused[0])) || [...place.querySelectorAll("a")].find((link) => link.getAttribute("href") === focused[1]);
+    again?.focus();
+  }
+}
+
 export const NO_ANSWER = "The service does not answer. What is shown is as it was; it is asked again.";
 export const STANDS_STILL = "This page stands still: log in again, your session may have ended.";
 export const IS_GONE = "What this page shows is not there any more, or you may not see it any more.";

@@ -2,7 +2,7 @@
 import { follow } from "./following.js";
 import { Log } from "./log.js";
 import { useTools } from "./log_tools.js";
-import { addCopyButtons, NO_ANSWER, showTimes, standStill } from "./page.js";
+import { NO_ANSWER, replacePart, standStill } from "./page.js";
 import { offerNotice } from "./run_notice.js";
 
 const page = document.getElementById("run");
@@ -33,20 +33,6 @@ function showIcon(name) {
   }
   link.type = "image/svg+xml";
   link.href = `/portal/static/state-${name}.svg`;
-}
-
-// Puts a part in place of the old one. The part is of our own templates, in which everything a guest wrote is text.
-function replacePart({ id, html }) {
-  const place = document.getElementById(id);
-  const active = place.contains(document.activeElement) ? document.activeElement : null;
-  const focused = active && [active.id, active.getAttribute("href")];
-  place.replaceChildren(...new DOMParser().parseFromString(html, "text/html").body.childNodes);
-  showTimes(place);
-  addCopyButtons(place);
-  if (focused) {
-    const again = (focused[0] && document.getElementById(focused[0])) || [...place.querySelectorAll("a")].find((link) => link.getAttribute("href") === focused[1]);
-    again?.focus();
-  }
 }
 
 function showState({ title, icon, isLive }) {

@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import os
+import pwd
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -84,6 +86,7 @@ def test_an_edited_template_file_is_built_again_as_before(tmp_path: Path, templa
     second, _ = runs(tmp_path / "home")
     assert (second.state, second.template_name, second.facts["retry_of"]) == ("Succeeded", "t", first.run_id)
     assert second.facts["built_of"] == first.facts["built_of"]
+    assert second.facts["begun_by"] == first.facts["begun_by"] == pwd.getpwuid(os.getuid()).pw_name
     assert second.facts["built_of"]["held_minutes"] == 7
 
 

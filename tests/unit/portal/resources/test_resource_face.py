@@ -1,6 +1,6 @@
 """What a resource's page tells in words."""
 
-from vmkiln.portal.resource_face import Relation, facts, kind_of, relations
+from vmkiln.portal.resources.resource_face import Relation, facts, kind_of, relations
 
 NIC = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.Network/networkInterfaces/nic"
 VM = {

@@ -12,7 +12,8 @@ from vmkiln.portal.overview.allowed import allowed_to
 from vmkiln.portal.overview.listed import asked, part_of
 from vmkiln.portal.passing_on import PassedOn
 from vmkiln.portal.rendering import page
-from vmkiln.portal.resource_face import facts, kind_of, relations
+from vmkiln.portal.resources.machine_view import KINDS, look
+from vmkiln.portal.resources.resource_face import facts, kind_of, relations
 from vmkiln.portal.runs.network_page import picture_of
 from vmkiln.portal.templates.template_page import TYPE, subscriptions_of
 from vmkiln.portal.told import Done
@@ -23,7 +24,6 @@ REFRESH_SECONDS = 5
 BLOB_CONTAINERS = "blobServices/default/containers"
 LOGS = "packerlogs"
 DISKS = "vhds"
-LOG_LINES = 200
 MOST_TEXT_BYTES = 256 * 1024
 CHILDREN = {"galleries": "images", "images": "versions"}  # a managed image has a page of its own
 
@@ -116,22 +116,21 @@ async def resource(visit: Visit) -> Response:
             is_disk=title == DISKS,
         )
     kind = kind_of(visit.id)
-    log, containers, children, events = await asyncio.gather(
-        _container_log(visit, found) if kind == "containergroups" else _nothing(),
+    machine = await look(visit, visit.id) if kind in KINDS else None
+    containers, children, events = await asyncio.gather(
         _containers(visit) if kind == "storageaccounts" else _nothing(),
         _listed(visit, CHILDREN[kind]) if kind in CHILDREN else _nothing(),
         events_of(visit, visit.id),
     )
-    is_live = kind == "containergroups" and _goes_on(found)
+    is_live = machine is not None and machine.is_live
     return await page(
         "resource.html",
         title=title,
         id=visit.id,
-        found=found,
-        facts=facts(found),
+        **(machine.values() if machine is not None else {"found": found, "facts": facts(found), "kind": kind}),
         relations=relations(found),
-        kind=kind,
-        log=log,
+        is_machine=machine is not None,
+        is_followed=True,
         containers=containers,
         children=children,
         events=events,
@@ -171,18 +170,3 @@ async def _containers(visit: Visit) -> list[dict[str, Any]] | str:
 
 async def _nothing() -> list[Any]:
     return []
-
-
-def _goes_on(group: dict[str, Any]) -> bool:
-    """Whether a container of a group has not ended; pure."""
-    views = [container["properties"]["instanceView"] for container in group["properties"].get("containers") or []]
-    return any("finishTime" not in view["currentState"] for view in views)
-
-
-async def _container_log(visit: Visit, group: dict[str, Any]) -> list[str]:
-    """The last lines that the first container of a group printed."""
-    names = [container["name"] for container in group["properties"].get("containers") or []]
-    if not names:
-        return []
-    answer = await visit.api.ask("GET", f"{visit.id}/containers/{names[0]}/logs", tail=str(LOG_LINES))
-    return str(answer["content"]).splitlines()

@@ -1,0 +1,1 @@
+"""The pages of resources and of their groups."""
