@@ -1,8 +1,8 @@
 """The facts about this machine that `fitness.py` judges, gathered by trying what a build does.
 
 Namespaces, links, firewall and the way out are made in a throw-away namespace exactly as a build makes them, and the
-accelerator boots a guest. Nothing is left behind but the container's kernel and the accelerator's verdict, both kept
-for builds.
+accelerator boots a guest, which is saved and restored. Nothing is left behind but the container's kernel and the
+accelerator's verdict, both kept for builds.
 """
 
 import asyncio
@@ -29,6 +29,7 @@ from vmkiln.host.doctor.fitness import BOOTSTRAP, Finding, Status
 from vmkiln.host.doctor.image_kernel import ImageKernel, image_kernel_boots
 from vmkiln.host.doctor.kvm_access import cure, kvm_access
 from vmkiln.host.doctor.required_programs import REQUIRED_PROGRAMS, RequiredProgram
+from vmkiln.host.doctor.restored_guest import restored_guest_runs
 from vmkiln.host.environment import ordinary
 from vmkiln.host.namespace import Namespace
 from vmkiln.host.network import host_watch, network_setup
@@ -93,6 +94,9 @@ async def examine(
         progress("booting a guest to judge the accelerator")
         verdict, finding = await _accelerator(kernel, accelerator_directory)
         findings.append(finding)
+    if verdict is not None and kernel is not None:
+        progress("saving a guest and restoring it")
+        findings.append(await _restored_guest(kernel, verdict.accelerator, accelerator_directory))
     if verdict is not None:
         for image_kernel in image_kernels:
             progress(f"booting the kernel of {image_kernel.image}")
@@ -246,6 +250,11 @@ async def _accelerator(kernel: ContainerKernel, directory: Path) -> tuple[Verdic
     return verdict, emulation_finding(
         verdict, booted=probe.booted, seconds=probe.seconds, reason=probe.reason, remedy=remedy
     )
+
+
+async def _restored_guest(kernel: ContainerKernel, accelerator: Accelerator, directory: Path) -> Finding:
+    found = await restored_guest_runs(accelerator, kernel=kernel.vmlinuz, busybox=_busybox(), workplace=directory)
+    return fitness.restored_guest_finding(found, accelerator)
 
 
 async def _image_kernel(kernel: ImageKernel, accelerator: Accelerator) -> Finding:

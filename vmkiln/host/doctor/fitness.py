@@ -14,6 +14,8 @@ from vmkiln.host.disk.container_kernel import ContainerKernel
 from vmkiln.host.disk.firmware import FirmwareFiles
 from vmkiln.host.doctor import packer_version
 from vmkiln.host.doctor.required_programs import RequiredProgram
+from vmkiln.host.doctor.restored_guest import Restored
+from vmkiln.host.qemu import Accelerator
 
 GIB = 1024**3
 PYTHON_MINIMUM = (3, 11)
@@ -21,6 +23,11 @@ SUBORDINATE_IDS_MINIMUM = 65536  # mmdebstrap(1), "unshare" mode
 DISK_MINIMUM_BYTES, DISK_COMFORT_BYTES = 4 * GIB, 15 * GIB
 MEMORY_MINIMUM_BYTES, MEMORY_COMFORT_BYTES = 2 * GIB, 5 * GIB
 BOOTSTRAP = "run `script/bootstrap`"
+RESTORED = "restored guest"
+BOOT_INSTEAD = (
+    "where a restored VM does not run, builds lose up to three minutes, then boot it and keep nothing: set "
+    "`warm_starts` to false, and they boot at once; another release of QEMU or of the host's kernel may cure it"
+)
 PACKER_SOURCE = (
     f"{BOOTSTRAP}, which fetches it where the distribution has no package `packer` (`--packer PATH` gives it yours)"
 )
@@ -59,6 +66,14 @@ def landlock_finding(version: int) -> Finding:
         "this kernel has none, or it is switched off",
         "add `landlock` to the kernel's parameter `lsm=` (Linux 5.13 or newer)",
     )
+
+
+def restored_guest_finding(found: Restored, accelerator: Accelerator) -> Finding:
+    """A guest that was saved and runs on in another VM: what builds begin from. Without that they boot, and can."""
+    if found.runs:
+        text = f"a guest was saved, and went on under {accelerator} in {found.seconds:.1f} s"
+        return Finding(RESTORED, Status.OK, text)
+    return Finding(RESTORED, Status.WARNING, f"not under {accelerator}: {found.reason}", BOOT_INSTEAD)
 
 
 def control_group_finding(*, is_delegated: bool) -> Finding:

@@ -78,7 +78,12 @@ async def findings(
         return probe
 
     monkeypatch.setattr(examination, "_accelerator", accelerator)
+
+    async def restored(*_: object) -> Finding:
+        return Finding("restored guest", Status.OK, "it went on")
+
     monkeypatch.setattr(examination, "_kernel", container_kernel)
+    monkeypatch.setattr(examination, "_restored_guest", restored)
     monkeypatch.setattr(examination, "image_kernel_boots", boot)
     monkeypatch.setenv("PATH", str(tmp_path))
     result: Examination = await examination.examine(
