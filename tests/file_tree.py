@@ -1,10 +1,13 @@
-"""The files of an image as a tree: path, mode, owner, group, size and content of each, read by e2fsprogs, unmounted."""
+"""The files of an image as a tree, read by e2fsprogs, unmounted: of each its mode, owner, size, content, attributes.
+
+And what lies beside the files: the partition table.
+"""
 
 import hashlib
 import json
 import subprocess
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 SECTOR_BYTES = 512
 FOLDER = "04"  # how the mode of a folder begins, in octal digits
@@ -13,7 +16,8 @@ FOLDER = "04"  # how the mode of a folder begins, in octal digits
 class Entry(NamedTuple):
     """What is at a path: its mode in octal digits with the kind, its owner's and group's numbers, its size in bytes.
 
-    `content` is the SHA-256 of a file, or where a symbolic link leads. A folder has no size.
+    `content` is the SHA-256 of a file, or where a symbolic link leads. A folder has no size. `attributes` are the
+    extended ones, as debugfs tells them: rights of programs, access lists.
     """
 
     mode: str
@@ -21,6 +25,7 @@ class Entry(NamedTuple):
     group: str
     size: int
     content: str
+    attributes: tuple[str, ...] = ()
 
 
 def root_file_system(image: Path, raw: Path) -> str:
@@ -29,6 +34,18 @@ def root_file_system(image: Path, raw: Path) -> str:
     table = subprocess.run(["sfdisk", "--json", raw], check=True, capture_output=True).stdout
     root = max(json.loads(table)["partitiontable"]["partitions"], key=lambda partition: int(partition["size"]))
     return f"{raw}?offset={root['start'] * SECTOR_BYTES}"
+
+
+def partition_table(image: Path, raw: Path) -> dict[str, Any]:
+    """The partition table of a qcow2 image, with the identities in it and where each partition lies."""
+    subprocess.run(["qemu-img", "convert", "-f", "qcow2", "-O", "raw", image, raw], check=True)
+    said = subprocess.run(["sfdisk", "--json", raw], check=True, capture_output=True).stdout
+    raw.unlink()
+    table: dict[str, Any] = json.loads(said)["partitiontable"]
+    del table["device"]
+    for partition in table["partitions"]:
+        partition["node"] = partition["node"].removeprefix(str(raw))
+    return table
 
 
 def content_of(file_system: str, path: str) -> bytes:
@@ -46,8 +63,8 @@ def file_tree(image: Path, folder: Path) -> dict[str, Entry]:
     names = ["", *(str(path.relative_to(files)) for path in raw_folders)]
     asked.write_text("".join(f'ls -p "/{name}"\n' for name in names))
     said = subprocess.run(["debugfs", "-f", asked, file_system], check=True, capture_output=True, text=True).stdout
-    raw.unlink()
     found: dict[str, Entry] = {}
+    inodes: dict[str, str] = {}
     here = ""
     for line in said.splitlines():
         if line.startswith("debugfs: "):
@@ -58,7 +75,24 @@ def file_tree(image: Path, folder: Path) -> dict[str, Entry]:
                 path = f"{here}/{name}"
                 size_bytes = 0 if mode.startswith(FOLDER) else int(size or 0)
                 found[path] = Entry(mode, owner, group, size_bytes, _content(files / path.lstrip("/")))
-    return found
+                inodes[path] = inode
+    attributes = _attributes(file_system, sorted(set(inodes.values())), asked)
+    raw.unlink()
+    return {path: entry._replace(attributes=attributes.get(inodes[path], ())) for path, entry in found.items()}
+
+
+def _attributes(file_system: str, inodes: list[str], asked: Path) -> dict[str, tuple[str, ...]]:
+    """The extended attributes of inodes that have some, each with its value."""
+    asked.write_text("".join(f"ea_list <{inode}>\n" for inode in inodes))
+    said = subprocess.run(["debugfs", "-f", asked, file_system], check=True, capture_output=True).stdout
+    found: dict[str, list[str]] = {}
+    inode = ""
+    for line in said.decode(errors="backslashreplace").splitlines():
+        if line.startswith("debugfs: "):
+            inode = line.partition("<")[2].rstrip(">")
+        elif line.startswith("  "):
+            found.setdefault(inode, []).append(line.strip())
+    return {number: tuple(sorted(lines)) for number, lines in found.items()}
 
 
 def _content(path: Path) -> str:
