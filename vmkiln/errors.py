@@ -104,6 +104,7 @@ class MistakeKind(Enum):
     MISSING_MEMBER = auto()
     CUSTOMIZER_OF_ANOTHER_SYSTEM = auto()
     LOST_TARGET = auto()
+    NOT_KNOWN_HERE = auto()
 
 
 @dataclass(frozen=True)

@@ -15,26 +15,26 @@ from typing import Any
 
 from vmkiln.cli import main
 from vmkiln.cli.commands import build
-from vmkiln.cli.view.live_view import View
 from vmkiln.packer.packer_output import Speaker
+from vmkiln.run.run_context import Tell
 from vmkiln.run.run_event import LogLine, Notice, PhaseStarted, StepStarted
 from vmkiln.run_state import Phase
 
 RELEASE = Path(sys.argv[1])
 
 
-async def built(_request: object, view: View, **_: object) -> dict[str, Any]:
+async def built(_request: object, tell: Tell, **_: object) -> dict[str, Any]:
     """Never comes to its end by itself."""
-    view.tell(PhaseStarted(Phase.CUSTOMIZING, datetime.now(UTC)))
-    view.tell(StepStarted(Phase.CUSTOMIZING, 0, 1, "install"))
-    view.tell(LogLine(Phase.CUSTOMIZING, "hello from the guest", Speaker.GUEST))
-    view.tell(Notice("the step goes on"))
+    tell(PhaseStarted(Phase.CUSTOMIZING, datetime.now(UTC)))
+    tell(StepStarted(Phase.CUSTOMIZING, 0, 1, "install"))
+    tell(LogLine(Phase.CUSTOMIZING, "hello from the guest", Speaker.GUEST))
+    tell(Notice("the step goes on"))
     try:
         await asyncio.Event().wait()
     finally:
         while not RELEASE.exists():  # noqa: ASYNC110 (a file has no event)
             await asyncio.sleep(0.05)
-        view.tell(Notice("everything temporary is deleted"))
+        tell(Notice("everything temporary is deleted"))
     raise AssertionError("it was cancelled")
 
 

@@ -17,15 +17,15 @@ from vmkiln.arm_template.deployment_plan import DeploymentPlan, entries_of, inst
 from vmkiln.arm_template.deployment_template import IMAGE_TEMPLATE_TYPES, MAXIMUM_DEPTH, NESTED
 from vmkiln.arm_template.evaluation import Scope, evaluate_value
 from vmkiln.arm_template.functions.resource_state import derived_members, ids_of, with_ids
-from vmkiln.arm_template.given_references import GivenReferences
 from vmkiln.arm_template.json_path import member_path
 from vmkiln.arm_template.nested_deployment import Written, is_computed, parameter_value
 from vmkiln.arm_template.parameters.deployment_parameters import GivenParameter
+from vmkiln.arm_template.parameters.given_references import GivenReferences
 from vmkiln.arm_template.plain_text import check_size
 from vmkiln.arm_template.planned_resource import PlannedResource, names_of, plain_name, tail_of
 from vmkiln.arm_template.values import Later, member
 from vmkiln.azure_names import ProvisioningState
-from vmkiln.errors import Mistake, TemplateInvalid
+from vmkiln.errors import Mistake, MistakeKind, TemplateInvalid
 
 _MEMBERS = ("name", "type", "apiVersion", "location", "tags", "identity", "properties")
 _SHOWN = ("location", "tags", "identity", "sku", "kind", "plan", "zones", "managedBy")
@@ -355,7 +355,8 @@ def _not_known(function: str, asked: str, path: str, why: str) -> Mistake:
     told = f", {why}" if why and not why.startswith("of ") else f" {why}" if why else ""
     shown = asked if function == "reference" else f"{function}({asked})"
     message = f"{function}() asks for the state of `{asked}`{told}"
-    return Mistake(path, message, f"give it: --reference '{shown}={{...}}', or a parameter in its place")
+    way = f"give it: --reference '{shown}={{...}}', or a parameter in its place"
+    return Mistake(path, message, way, kind=MistakeKind.NOT_KNOWN_HERE)
 
 
 def _is_wanted(raw: Mapping[str, Any], scope: Scope, path: str) -> bool:

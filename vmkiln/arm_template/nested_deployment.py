@@ -16,7 +16,7 @@ from vmkiln.arm_template.expression import is_expression
 from vmkiln.arm_template.json_path import member_path
 from vmkiln.arm_template.plain_text import check_size
 from vmkiln.arm_template.values import kind_of, member
-from vmkiln.errors import Mistake, TemplateInvalid
+from vmkiln.errors import Mistake, MistakeKind, TemplateInvalid
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,8 @@ def nested_template(raw: Mapping[str, Any], path: str, scope: Scope) -> NestedTe
             raise TemplateInvalid([Mistake(template.path, f"must be an object, not {kind_of(template.value)}")])
         message = "a linked deployment is not fetched"
         hint = "put the template itself under `template`"
-        raise TemplateInvalid([Mistake(properties.member("templateLink").path, message, hint)])
+        where = properties.member("templateLink").path
+        raise TemplateInvalid([Mistake(where, message, hint, kind=MistakeKind.NOT_KNOWN_HERE)])
     without = replace(scope, runtime=None)
     options = properties.member("expressionEvaluationOptions").opened(without)
     asked = options.member("scope").evaluated(without)
@@ -101,9 +102,8 @@ def parameter_value(entry: Written, scope: Scope) -> Any:
     opened = entry.opened(scope)
     value = opened.member("value")
     if value.value is None and opened.member("reference").value is not None:
-        raise TemplateInvalid(
-            [Mistake(entry.path, "is read from a key vault, which is not reached", "give it as `value`")]
-        )
+        message = "is read from a key vault, which is not reached"
+        raise TemplateInvalid([Mistake(entry.path, message, "give it as `value`", kind=MistakeKind.NOT_KNOWN_HERE)])
     if not isinstance(opened.value, dict):
         raise TemplateInvalid([Mistake(entry.path, f"must be an object with `value`, not {kind_of(opened.value)}")])
     return replace(value, path=entry.path).evaluated(scope)

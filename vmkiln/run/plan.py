@@ -8,6 +8,7 @@ from ipaddress import IPv4Interface
 from pathlib import Path
 from typing import Any
 
+from vmkiln.arm_template.local_outputs import outputs_as_data, outputs_lines
 from vmkiln.azure_names import (
     CONTAINER_GROUP,
     DISK,
@@ -143,6 +144,7 @@ def plan_with(
         "network": _sentences(net),
         "packer": _packer(template),
         "distribute": [target.model_dump(mode="json") for target in template.properties.distribute],
+        **({"deployment_outputs": outputs_as_data(resolved.outputs)} if resolved.outputs else {}),
     }
     masked: dict[str, Any] = resolved.mask.value(plan)
     return masked
@@ -328,6 +330,8 @@ def plan_text(plan: Mapping[str, Any]) -> str:
     for kind, packer_template in plan["packer"].items():
         lines += ["", f"Packer template ({kind})", json.dumps(packer_template, indent=2)]
     lines += ["", "distribute", *(f"  {json.dumps(target)}" for target in plan["distribute"])]
+    if outputs := plan.get("deployment_outputs"):
+        lines += ["", *outputs_lines(outputs)]
     return "\n".join(lines)
 
 

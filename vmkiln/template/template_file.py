@@ -12,15 +12,16 @@ from typing import Any
 from vmkiln.arm_template.deployment_context import DeploymentContext
 from vmkiln.arm_template.deployment_template import IMAGE_TEMPLATE, IMAGE_TEMPLATE_TYPES, is_deployment_template
 from vmkiln.arm_template.expression import is_expression
-from vmkiln.arm_template.given_references import given_references
 from vmkiln.arm_template.lenient_json import read_json
 from vmkiln.arm_template.local_deployment import LocalDeployment
+from vmkiln.arm_template.local_outputs import LocalOutput, outputs_of
 from vmkiln.arm_template.parameters.deployment_parameters import (
     GivenParameter,
     ParameterFile,
     ParameterUsed,
     given_parameters,
 )
+from vmkiln.arm_template.parameters.given_references import given_references
 from vmkiln.arm_template.values import member
 from vmkiln.azure_names import NEWEST_API_VERSION
 from vmkiln.errors import Mistake, TemplateInvalid
@@ -47,7 +48,8 @@ class ResolvedTemplate:
     """One image template, ready to run.
 
     `resolved` is the plain JSON of the resource, without expressions; `mask` takes the values of secure parameters
-    out of whatever is shown or kept of it. `parameters` are those that it was evaluated with.
+    out of whatever is shown or kept of it. `parameters` are those that it was evaluated with, `outputs` what comes out
+    of the deployment around it, without secrets.
     """
 
     image_template: ImageTemplate
@@ -57,6 +59,7 @@ class ResolvedTemplate:
     warnings: tuple[str, ...]
     mask: SecretMask = NO_SECRETS
     parameters: tuple[ParameterUsed, ...] = ()
+    outputs: tuple[LocalOutput, ...] = ()
 
 
 def read_image_template(
@@ -94,11 +97,33 @@ def read_image_template(
     mine = {name: given[name] for name in given if name not in used}
     deployment = LocalDeployment(document, mine, context, references=told)
     try:
-        resource = deployment.image_template_resource(template_name)
-        found = _resolved(resource, file_name, context, SecretMask.of(deployment.secrets))
-        return replace(found, parameters=deployment.parameters_used)
+        deployment.check_given()
+        return _of_deployment(deployment, file_name, template_name, context)
     except TemplateInvalid as error:
         raise _masked(error, SecretMask.of(deployment.secrets)) from None
+
+
+def _of_deployment(
+    deployment: LocalDeployment, file_name: str, template_name: str, context: DeploymentContext
+) -> ResolvedTemplate:
+    """The image template of a deployment, and its outputs. Raises TemplateInvalid with the mistakes of both."""
+    mistakes: list[Mistake] = []
+    found = None
+    try:
+        resource = deployment.image_template_resource(template_name)
+        found = _resolved(resource, file_name, context, SecretMask.of(deployment.secrets))
+        found = replace(found, parameters=deployment.parameters_used)  # before outputs use others
+    except TemplateInvalid as error:
+        mistakes += error.mistakes
+    outputs: tuple[LocalOutput, ...] = ()
+    try:
+        outputs = outputs_of(deployment)
+    except TemplateInvalid as error:
+        mistakes += error.mistakes
+    if mistakes or found is None:
+        raise TemplateInvalid(list(dict.fromkeys(mistakes)))
+    mask = SecretMask.of(deployment.secrets)  # of the values of secure outputs, too
+    return replace(found, outputs=tuple(output.masked(mask) for output in outputs))
 
 
 def _unwrapped(document: Any, file_name: str, template_name: str) -> tuple[dict[str, Any], Sequence[ParameterFile]]:

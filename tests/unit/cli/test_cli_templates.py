@@ -224,7 +224,7 @@ def test_a_build_whose_images_were_not_all_published_ends_with_4(
 
     cold = []
 
-    async def built(_request: Any, _view: Any, *, is_cold: bool, **_: Any) -> dict[str, Any]:
+    async def built(_request: Any, _tell: Any, *, is_cold: bool, **_: Any) -> dict[str, Any]:
         cold.append(is_cold)
         return {"run_id": "1", "state": state, "message": message, "outputs": [], "phases": []}
 

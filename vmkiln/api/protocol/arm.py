@@ -157,7 +157,7 @@ def _mistake_text(mistake: Mistake, api_version: str, kind: str) -> str:
             )
         case MistakeKind.LOST_TARGET:
             return f"Validation failed: {mistake.message}"
-        case MistakeKind.VALUE:
+        case MistakeKind.VALUE | MistakeKind.NOT_KNOWN_HERE:
             told = f"Field '{name}' has a bad value: {mistake.message}{more}. {REQUIREMENTS}"
             return f"Validation failed: '{where}': {told}"
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -41,8 +41,10 @@ from vmkiln.run_state import RunState, told_failure
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from vmkiln.cli.template_options import GivenTemplate
     from vmkiln.cli.view.live_view import View
-    from vmkiln.run.run_context import RunRequest
+    from vmkiln.run.run_context import RunRequest, Tell
+    from vmkiln.run.run_event import RunEvent
     from vmkiln.store.database import Store
 
 
@@ -149,17 +151,27 @@ def built(
 
     Raises: what the run failed for, `InputError` before it begins.
     """
+    from vmkiln.arm_template.local_outputs import outputs_as_data, outputs_lines
     from vmkiln.cli.interrupts import run_to_end
-    from vmkiln.run.run_event import Notice
+    from vmkiln.run.run_event import Notice, RunEnded
 
-    request, warnings = _requested(options)
+    given = _checked(options)
+    request = replace(request_of(options, given), retry_of=retry_of)
+    outputs = outputs_as_data(given.resolved.outputs)
     with _view(progress, ci_marks, as_json=as_json) as view:
-        for warning in warnings:
+        for warning in given.resolved.warnings:
             view.tell(Notice(warning, is_warning=True))
-        request = replace(request, retry_of=retry_of)
-        summary = run_to_end(_build(request, view, is_cold=options.cold, resume=resume))
+
+        def tell(event: RunEvent) -> None:
+            if as_json and outputs and isinstance(event, RunEnded) and event.state is RunState.SUCCEEDED:
+                _print_line(json.dumps({"event": "DeploymentOutputs", "outputs": outputs}))
+            view.tell(event)
+
+        summary = run_to_end(_build(request, tell, is_cold=options.cold, resume=resume))
     if not as_json:
         print_summary(summary)
+        if summary["state"] == RunState.SUCCEEDED:
+            typer.echo("".join(f"{line}\n" for line in outputs_lines(outputs)), nl=False)
     if summary_file is not None:
         from vmkiln.cli.view.run_report import append_report
 
@@ -168,8 +180,8 @@ def built(
         raise told_failure(summary["state"], f"the run ended {summary['state']}: {summary['message']}")
 
 
-def _requested(options: BuildOptions) -> tuple[RunRequest, Sequence[str]]:
-    """What a run is asked for, and what is to be told before it begins. Raises: `InputError`, `NotBuildable`."""
+def _checked(options: BuildOptions) -> GivenTemplate:
+    """The template, which can be built here. Raises: `InputError`, `NotBuildable`."""
     from vmkiln.buildable.examination import NotBuildable, check_examined
 
     given = given_of(options)
@@ -179,10 +191,10 @@ def _requested(options: BuildOptions) -> tuple[RunRequest, Sequence[str]]:
         told = NotBuildable(given.written.placed(error.problems))
         told.mask(given.resolved.mask)
         raise told from None
-    return request_of(options, given), given.resolved.warnings
+    return given
 
 
-async def _build(request: RunRequest, view: View, *, is_cold: bool, resume: str) -> dict[str, Any]:
+async def _build(request: RunRequest, tell: Tell, *, is_cold: bool, resume: str) -> dict[str, Any]:
     import asyncio
 
     from vmkiln.preparation import opened_store, prepared_host
@@ -195,14 +207,14 @@ async def _build(request: RunRequest, view: View, *, is_cold: bool, resume: str)
         settings = replace(settings, warm_starts=False)
 
     def progress(text: str) -> None:
-        view.tell(Notice(text))
+        tell(Notice(text))
 
     with opened_store(settings, progress) as store:
         if resume:
             request = await asyncio.to_thread(resumed, settings, store, request, resume)
         async with prepared_host(settings, store, progress) as host:
             await asyncio.to_thread(_record, store, request)
-            return await execute(host, request, view.tell)
+            return await execute(host, request, tell)
 
 
 def _record(store: Store, request: RunRequest) -> None:
