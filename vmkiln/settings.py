@@ -182,8 +182,8 @@ class Settings(StateDirectory):
     boot_gate: Annotated[bool, Description("Whether a result without validations is booted once.")] = True
     optimize_boot: Annotated[
         bool,
-        Description("Whether `optimize.vmBoot` of a Linux template is done, with four measured boots; not tried yet."),
-    ] = False
+        Description("Whether `optimize.vmBoot` of a Linux template is done, with four measured boots at most."),
+    ] = True
     release_policy: Annotated[
         str,
         Description(

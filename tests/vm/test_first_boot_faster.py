@@ -1,6 +1,5 @@
 """`optimize.vmBoot`, for real: an image whose boot menu waits starts sooner without, which two boots each show."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,7 +25,7 @@ IS_GONE = shell(
 
 def test_a_menu_that_waits_is_taken_away_and_what_that_gains_is_on_record(prepared: Settings, tmp_path: Path) -> None:
     validate = {"inVMValidations": [IS_GONE]}
-    run_template = runner(replace(prepared, optimize_boot=True), tmp_path)
+    run_template = runner(prepared, tmp_path)
     told = run_template(a_template(MENU, optimize={"vmBoot": {"state": "Enabled"}}, validate=validate))
     assert told.error is None
     assert told.summary["state"] == "Succeeded"
