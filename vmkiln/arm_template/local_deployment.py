@@ -355,8 +355,12 @@ def _not_known(function: str, asked: str, path: str, why: str) -> Mistake:
     told = f", {why}" if why and not why.startswith("of ") else f" {why}" if why else ""
     shown = asked if function == "reference" else f"{function}({asked})"
     message = f"{function}() asks for the state of `{asked}`{told}"
-    way = f"give it: --reference '{shown}={{...}}', or a parameter in its place"
-    return Mistake(path, message, way, kind=MistakeKind.NOT_KNOWN_HERE)
+    return Mistake(
+        path,
+        message,
+        f"give it: --reference '{shown}={{...}}', or a parameter in its place",
+        kind=MistakeKind.NOT_KNOWN_HERE,
+    )
 
 
 def _is_wanted(raw: Mapping[str, Any], scope: Scope, path: str) -> bool:

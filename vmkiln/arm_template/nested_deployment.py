@@ -102,8 +102,13 @@ def parameter_value(entry: Written, scope: Scope) -> Any:
     opened = entry.opened(scope)
     value = opened.member("value")
     if value.value is None and opened.member("reference").value is not None:
-        message = "is read from a key vault, which is not reached"
-        raise TemplateInvalid([Mistake(entry.path, message, "give it as `value`", kind=MistakeKind.NOT_KNOWN_HERE)])
+        mistake = Mistake(
+            entry.path,
+            "is read from a key vault, which is not reached",
+            "give it as `value`",
+            kind=MistakeKind.NOT_KNOWN_HERE,
+        )
+        raise TemplateInvalid([mistake])
     if not isinstance(opened.value, dict):
         raise TemplateInvalid([Mistake(entry.path, f"must be an object with `value`, not {kind_of(opened.value)}")])
     return replace(value, path=entry.path).evaluated(scope)
