@@ -24,6 +24,7 @@ VmkilnError                      anything we report; carries an optional hint sa
 ├── ImageNotFound                a source or stored image does not exist (exit code 2)
 ├── ImageConflict                a target image version exists already, or is of another kind
 │   └── OtherImageKind           the image definition is of another operating system, generation or CPU
+├── QuotaReached                 a subscription keeps as much as it may (`store/bounded/quota.py`)
 ├── GroupNotFound                the resource group that an image was to be published to is not there any more
 ├── SharedStorageFailed          the object store that hosts share refused, or is away
 │   └── ObjectMissing            it has no such object
@@ -262,6 +263,14 @@ class GroupNotFound(VmkilnError):
     """The resource group that an image was to be published to is not there any more."""
 
     code = "ResourceGroupNotFound"
+
+
+class QuotaReached(VmkilnError):
+    """A subscription keeps as much as it may of something; `code` is Azure's word for it."""
+
+    def __init__(self, code: str, message: str, *, hint: str) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
 
 
 class SharedStorageFailed(VmkilnError):

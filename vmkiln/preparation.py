@@ -33,6 +33,7 @@ from vmkiln.setting_texts.release_policy import Demand
 from vmkiln.settings import Settings
 from vmkiln.sharing.shared_storage import SharedStorage, shared_storage
 from vmkiln.store import database
+from vmkiln.store.bounded.quota import Quota
 from vmkiln.store.database import Store
 from vmkiln.waiting.off_loop import off_loop
 from vmkiln.warm.saved_group import obtain_saved_group
@@ -59,13 +60,26 @@ def opened_store(settings: Settings, tell: Callable[[str], None]) -> Iterator[St
     make_home(settings.home)
     make_private(settings.home, tell)
     reserve_file.release_if_full(settings.home)
-    with database.opened(settings.database_address, home=settings.home, keys=settings.keys_folder) as store:
+    with database.opened(
+        settings.database_address, home=settings.home, keys=settings.keys_folder, quota=quota_of(settings)
+    ) as store:
         older_secrets.seal(settings, store, tell)
         cleaning_up.end_leftovers(settings, store, tell)
         if lost := unrecorded(settings, store):
             count = f"{len(lost)} image{'' if len(lost) == 1 else 's'}"
             tell(f"the records do not have {count} that lie here, and are kept: `vmkiln image quarantine` lists them")
         yield store
+
+
+def quota_of(settings: Settings) -> Quota:
+    """What a subscription may keep in the database, as the operator has it; pure."""
+    return Quota(
+        most_resources_of_a_type=settings.most_resources_of_a_type,
+        most_resource_groups=settings.most_resource_groups,
+        most_resources=settings.most_resources,
+        most_resource_mib=settings.most_resource_mib,
+        most_role_assignments=settings.most_role_assignments,
+    )
 
 
 def host_capacity(settings: Settings) -> Room:

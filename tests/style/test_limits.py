@@ -9,6 +9,8 @@ from pathlib import Path
 import anyio.to_thread
 import pytest
 
+from vmkiln.store.tables import metadata
+
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "vmkiln"
 PAGE = (ROOT / "docs/limits.md").read_text()
@@ -125,6 +127,10 @@ def test_no_buffer_is_without_a_limit_but_those_that_say_theirs() -> None:
     found = {file for file, call in calls("deque") if not has(call, "maxlen", position=1)}
     found |= {file for file, call in calls("bytearray") if not call.args}
     assert found == {row.split("`")[1] for row in section("Buffers without a length")}
+
+
+def test_every_table_says_on_the_page_what_bounds_it() -> None:
+    assert sorted(metadata.tables) == sorted(row.split("`")[1] for row in section("Tables of the database"))
 
 
 def test_threads_are_begun_only_where_the_page_says_how_many() -> None:

@@ -38,6 +38,7 @@ from vmkiln.lifetime.owned_tasks import OnUnasked, OwnedTasks
 from vmkiln.lifetime.rounds import Rounds
 from vmkiln.lifetime.things import Things
 from vmkiln.provisioning import provisioning, quotas, watching
+from vmkiln.provisioning.record_retention import forget_requests, forget_runs
 from vmkiln.provisioning.stored_template import check_rights, template_of
 from vmkiln.run.room import NOTHING, Room
 from vmkiln.run_failures import QuotaExceeded, RightsLost, RunFailed
@@ -55,6 +56,7 @@ AUTO_RUNS = uuid.UUID("5f0c5b7e-8a5e-4c8e-9d0b-6f8d1f7a2c31")  # the namespace o
 LOOK_SECONDS = 5.0
 WATCH_SECONDS = 60.0
 RETENTION_SECONDS = 3600.0
+REQUESTS_SECONDS = 300.0
 RECENT = timedelta(minutes=10)  # no clock goes back further
 log = logging.getLogger(__name__)
 
@@ -230,6 +232,10 @@ class ImageBuilder:
         if not self._identity.is_embedded:
             forget = functools.partial(in_round, forget_logs, self._settings, self._store)
             rounds.own(tasks, "log retention", forget, seconds=RETENTION_SECONDS, is_needed=False)
+            old_runs = functools.partial(in_round, forget_runs, self._settings, self._store)
+            rounds.own(tasks, "run retention", old_runs, seconds=RETENTION_SECONDS, is_needed=False)
+            requests = functools.partial(in_round, forget_requests, self._settings, self._store)
+            rounds.own(tasks, "request retention", requests, seconds=REQUESTS_SECONDS, is_needed=False)
             rounds.own(tasks, "sources", self._watch, seconds=each, is_late_first=True, is_needed=False)
 
     @property

@@ -17,6 +17,7 @@ from vmkiln.files.durable_file import reported, sync
 from vmkiln.sealing.key_ring import keys_beside
 from vmkiln.sealing.seal import Seal
 from vmkiln.store.audit_table import AuditTable
+from vmkiln.store.bounded.quota import Quota
 from vmkiln.store.driver.server_clock import ServerClock, asking
 from vmkiln.store.engine import Connections, connected, shown_address
 from vmkiln.store.gates.verdict_table import VerdictTable
@@ -28,7 +29,7 @@ from vmkiln.store.notices.outbox_table import OutboxTable
 from vmkiln.store.operation_table import OperationTable, SessionTable
 from vmkiln.store.principal_table import PrincipalTable
 from vmkiln.store.queue_table import QueueTable
-from vmkiln.store.resource_table import ResourceChanges, ResourceTable
+from vmkiln.store.resource_table import DEFAULT_QUOTA, ResourceChanges, ResourceTable
 from vmkiln.store.run_table import RunTable
 from vmkiln.store.schema import DutyTable, check, confirm_undone, prepare
 from vmkiln.store.staging_table import StagingTable
@@ -46,7 +47,7 @@ class Store:
 
     `home` is the state directory. Paths below it are recorded relative to it, so that they hold on every host and after
     a move. `session` tells this process's work from that of others; a new one is made when it is left out. `seal` is
-    what secrets in it are sealed with.
+    what secrets in it are sealed with, `quota` what a subscription may keep in it.
     """
 
     def __init__(
@@ -57,18 +58,19 @@ class Store:
         session: str = "",
         changes: ResourceChanges | None = None,
         seal: Seal | None = None,
+        quota: Quota = DEFAULT_QUOTA,
     ) -> None:
         self.connections = connections
         self.patience = Patience()
         self.seal = seal or Seal(None)
         self._home = home
         self.runs = RunTable(connections)
-        self.images = ImageTable(connections, home=home)
+        self.images = ImageTable(connections, home=home, quota=quota)
         self.staging = StagingTable(connections)
-        self.resources = ResourceTable(connections, changes)
+        self.resources = ResourceTable(connections, changes, quota)
         self.sessions = SessionTable(connections, own=session or str(uuid.uuid4()))
         self.operations = OperationTable(connections, session=self.sessions.own)
-        self.principals = PrincipalTable(connections)
+        self.principals = PrincipalTable(connections, quota)
         self.queue = QueueTable(connections)
         self.hosts = HostTable(connections)
         self.origins = OriginTable(connections)
@@ -89,7 +91,15 @@ class Store:
         Its calls wait while a server is away, as long as `patience` says.
         """
         same = self.connections.fenced(run_id, incarnation=incarnation)
-        store = Store(same, home=self._home, session=self.sessions.own, changes=self.resources.changes, seal=self.seal)
+        table = self.resources
+        store = Store(
+            same,
+            home=self._home,
+            session=self.sessions.own,
+            changes=table.changes,
+            seal=self.seal,
+            quota=table.quota,
+        )
         if self.connections.writing.dialect.name == "postgresql":
             for name in ("runs", "images", "staging", "resources", "hosts", "verdicts"):
                 setattr(store, name, patient(getattr(store, name), self.patience))
@@ -115,19 +125,21 @@ def opened(
     clock: Callable[[], datetime] | None = None,
     home: Path | None = None,
     keys: Path | None = None,
+    quota: Quota = DEFAULT_QUOTA,
 ) -> Iterator[Store]:
     """The database: a file of SQLite, made when it is missing (mode 0600), or the URL of one in PostgreSQL.
 
     `clock` gives the time in UTC: this machine's, or that of PostgreSQL's server, unless it is given. `home` is the
     state directory (SQLite: where the file is, unless it is given).
     `keys` is the folder of the keys that secrets are sealed with; beside the state directory unless it is given.
+    `quota` is what a subscription may keep.
     Raises: `VmkilnError` when it was written by a newer vmkiln, is damaged or away; `InputError` for no URL.
     """
     name = shown_address(address)
     connections = connected(address, clock or (ServerClock() if isinstance(address, str) else utc_now))
     home = home or (address.parent.absolute() if isinstance(address, Path) else None)
     keys = keys or (None if home is None else keys_beside(home))
-    store = Store(connections, home=home, seal=Seal(keys))
+    store = Store(connections, home=home, seal=Seal(keys), quota=quota)
     try:
         prepare(connections, name)
         if isinstance(address, str):

@@ -15,6 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from vmkiln.store.bounded.quota import Quota
 from vmkiln.store.engine import Connections
 from vmkiln.store.row_reading import aware
 from vmkiln.store.rows import KeyKind, PrincipalKeyRow, PrincipalRow, RoleAssignmentRow
@@ -41,8 +42,9 @@ def _hashed(secret: str, salt: bytes) -> bytes:
 class PrincipalTable:
     """Queries and changes."""
 
-    def __init__(self, connections: Connections) -> None:
+    def __init__(self, connections: Connections, quota: Quota) -> None:
         self._connections = connections
+        self._quota = quota
 
     def create(self, display_name: str, *, app_id: str = "") -> tuple[PrincipalRow, str]:
         """A new service principal, and its first secret, which is told this once."""
@@ -203,13 +205,14 @@ class PrincipalTable:
     def assign(
         self, object_id: str, role: str, scope: str, *, assignment_id: str = "", principal_type: str = ""
     ) -> RoleAssignmentRow:
-        """Give a principal a role in a scope; the same one once more changes nothing."""
+        """Give a principal a role in a scope; the same one once more changes nothing. Raises: `QuotaReached`."""
         now, scope = self._connections.now(), "/" + scope.strip("/")
         row = RoleAssignmentRow(assignment_id or str(uuid.uuid4()), object_id.lower(), role, scope, now, principal_type)
         with self._connections.begin() as connection:
             for existing in _roles(connection, role_assignments.c.object_id == row.object_id):
                 if (existing.role, existing.scope.lower()) == (role, scope.lower()):
                     return existing
+            self._quota.check_role(connection, row.scope)
             connection.execute(role_assignments.insert().values(**vars(row)))
         return row
 

@@ -5,6 +5,7 @@ again after a while all the same.
 """
 
 import contextlib
+import json
 import threading
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -13,12 +14,14 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from vmkiln.store.bounded.quota import Quota
 from vmkiln.store.engine import Connections
 from vmkiln.store.row_reading import aware
 from vmkiln.store.rows import ResourceRow
 from vmkiln.store.tables import resources
 
-OURS = ("key", "parent")
+OURS = ("key", "parent", "size_bytes")
+DEFAULT_QUOTA = Quota()
 Beside = Callable[..., list[ResourceRow]]  # lists resources by type, subscription, group or parent
 
 
@@ -74,10 +77,16 @@ class ResourceChanges:
 
 
 class ResourceTable:
-    """Queries and changes. `changes` tells who waits for one of them."""
+    """Queries and changes. `changes` tells who waits for one of them.
 
-    def __init__(self, connections: Connections, changes: ResourceChanges | None = None) -> None:
+    What would be beyond `quota` is not recorded: `QuotaReached`.
+    """
+
+    def __init__(
+        self, connections: Connections, changes: ResourceChanges | None = None, quota: Quota = DEFAULT_QUOTA
+    ) -> None:
         self.changes = changes or ResourceChanges()
+        self.quota = quota
         self._connections = connections
 
     def get(self, resource_id: str) -> ResourceRow | None:
@@ -91,7 +100,7 @@ class ResourceTable:
         return {found["key"]: _row(found) for found in self._connections.rows(query)}
 
     def insert(self, row: ResourceRow) -> ResourceRow | None:
-        """Record a new resource; none (and nothing changed) when one of that id exists."""
+        """Record a new resource; none (and nothing changed) when one of that id exists. Raises: `QuotaReached`."""
         with self._connections.begin() as connection:
             if _found(connection, row.id) is not None:
                 return None
@@ -103,6 +112,7 @@ class ResourceTable:
         """Record a new resource after `check` has looked at what is there, in one transaction with it.
 
         None (and nothing changed) when one of that id exists. What `check` raises leaves everything as it was.
+        Raises: `QuotaReached`.
         """
         with self._connections.begin() as connection:
             if _found(connection, row.id) is not None:
@@ -117,22 +127,36 @@ class ResourceTable:
         with self._connections.begin() as connection:
             connection.execute(resources.insert(), values)
 
-    def put(self, row: ResourceRow) -> ResourceRow:
-        """Record a resource, in place of the one of that id; that one's id, birth and maker stay."""
+    def put(self, row: ResourceRow, *, will_grow: bool = False) -> ResourceRow:
+        """Record a resource, in place of the one of that id; that one's id, birth and maker stay.
+
+        One that `will_grow` needs room for that now, also when it is there already.
+        Raises: `QuotaReached`.
+        """
         with self._connections.begin() as connection:
             existing = _found(connection, row.id)
-            found = self._insert(connection, row) if existing is None else self._update(connection, existing, row)
+            if existing is not None and will_grow:
+                self.quota.check_room(connection, row.subscription_id, row.type)
+            if existing is None:
+                found = self._insert(connection, row)
+            else:
+                found = self._update(connection, existing, row, is_asked=True)
         self.changes.tell(row.id)
         return found
 
-    def change(self, resource_id: str, change: Callable[[ResourceRow], ResourceRow]) -> ResourceRow | None:
+    def change(
+        self, resource_id: str, change: Callable[[ResourceRow], ResourceRow], *, is_asked: bool = False
+    ) -> ResourceRow | None:
         """Read, change and record in one transaction; none when there is no such resource.
 
-        What `change` raises leaves everything as it was.
+        What `change` raises leaves everything as it was. Only what a caller asked for (`is_asked`) may be refused for
+        its size; what the service records of its own work is bounded by that work.
+        Raises: `QuotaReached`.
         """
         with self._connections.begin() as connection:
-            existing = _found(connection, resource_id)
-            found = None if existing is None else self._update(connection, existing, change(existing))
+            found = existing = _found(connection, resource_id)
+            if existing is not None:
+                found = self._update(connection, existing, change(existing), is_asked=is_asked)
         self.changes.tell(resource_id)
         return found
 
@@ -194,12 +218,17 @@ class ResourceTable:
     def _insert(self, connection: Connection, row: ResourceRow) -> ResourceRow:
         now = self._connections.now()
         values = _columns(row) | {"created": now, "changed": now, "etag": str(uuid.uuid4())}
+        self.quota.check_new(connection, values)
         connection.execute(resources.insert().values(**values))
         return _row(values)
 
-    def _update(self, connection: Connection, existing: ResourceRow, row: ResourceRow) -> ResourceRow:
+    def _update(
+        self, connection: Connection, existing: ResourceRow, row: ResourceRow, *, is_asked: bool
+    ) -> ResourceRow:
         fixed = {"id": existing.id, "created": existing.created, "created_by": existing.created_by}
         values = _columns(row) | fixed | {"changed": self._connections.now(), "etag": str(uuid.uuid4())}
+        if is_asked:
+            self.quota.check_changed(connection, values, before=_columns(existing)["size_bytes"])
         connection.execute(resources.update().where(resources.c.key == existing.key).values(**values))
         return _row(values)
 
@@ -223,7 +252,9 @@ def _columns(row: ResourceRow) -> dict[str, Any]:
     values["identity"] = None if row.identity is None else dict(row.identity)
     # how type and group were spelled is part of what users see
     values["state"] = {**row.state, "type": row.type, "resource_group": row.resource_group}
-    return values | {"key": row.key, "parent": parent_of(row.id)}
+    kept = [values[name] for name in ("properties", "state", "tags", "identity") if values[name] is not None]
+    size = sum(len(json.dumps(value)) for value in kept)
+    return values | {"key": row.key, "parent": parent_of(row.id), "size_bytes": size}
 
 
 def _of_id(resource_id: str) -> "sa.Select[Any]":

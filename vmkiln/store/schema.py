@@ -19,7 +19,7 @@ from vmkiln.store.engine import Connections
 from vmkiln.store.moving import moved_mark
 from vmkiln.store.tables import duties, metadata, runs
 
-HEAD = "0021"
+HEAD = "0023"
 REVISIONS = (
     "0001",
     "0002",
@@ -40,6 +40,7 @@ REVISIONS = (
     "0017",
     "0020",
     "0021",
+    "0023",
 )
 SEAL_SECRETS = "seal secrets"  # a duty that an upgrade leaves
 VERSION_TABLE = "vmkiln_revision"

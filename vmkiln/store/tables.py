@@ -222,6 +222,8 @@ resources = sa.Table(
     sa.Column("changed", sa.DateTime(timezone=True), nullable=False),
     sa.Column("created_by", sa.String(260), nullable=False),
     sa.Column("changed_by", sa.String(260), nullable=False),
+    sa.Column("size_bytes", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Index("vmkiln_resource_by_size", "subscription_id", "size_bytes"),
     sa.Index("vmkiln_resource_by_group", "subscription_id", "resource_group", "type", "key"),
     sa.Index("vmkiln_resource_by_type", "type", "key"),
     sa.Index("vmkiln_resource_by_parent", "parent", "type", "key"),
@@ -240,6 +242,7 @@ operations = sa.Table(
     sa.Column("started", sa.DateTime(timezone=True), nullable=False),
     sa.Column("ended", sa.DateTime(timezone=True)),
     sa.Column("session", sa.String(36), nullable=False, default="", server_default=""),
+    sa.Index("vmkiln_operation_by_start", "started"),
 )
 sessions = sa.Table(
     "vmkiln_session",

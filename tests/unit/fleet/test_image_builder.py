@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from vmkiln.fleet import image_builder
 from vmkiln.fleet.image_builder import ImageBuilder
@@ -17,6 +18,7 @@ from vmkiln.provisioning import provisioning
 from vmkiln.settings import Settings
 from vmkiln.store.database import Store, opened, utc_now
 from vmkiln.store.rows import RunRow
+from vmkiln.store.tables import operations, runs
 
 
 async def build(*_: object) -> None:
@@ -146,3 +148,26 @@ async def test_templates_that_always_fail_keep_no_other_from_its_turn(
         await asyncio.wait([serving])
         assert builder.rounds.failures()["provision"] >= 20
         assert max(tried.values()) <= 2, "what fails is not tried again at once"
+
+
+async def test_a_service_forgets_old_requests_and_old_runs_by_itself(tmp_path: Path) -> None:
+    now = [utc_now() - timedelta(days=1000)]
+    with opened(tmp_path / "db", clock=lambda: now[0]) as store:
+        where = {"subscription_id": "s", "location": "l", "resource_id": "/s/t"}
+        store.operations.begin("update", is_done=True, **where)
+        kept = store.operations.begin("delete_group", **where)
+        store.runs.add(RunRow("r1", "web", "rg", {}, "Succeeded", "", "", "", "", {}, now[0], now[0], ""))
+        now[0] = utc_now()
+        serving = asyncio.create_task(ImageBuilder(Settings(tmp_path), store, build).serve())
+        async with asyncio.timeout(60):
+            while count_of(store) != (1, 0):  # noqa: ASYNC110 (another thread does it)
+                await asyncio.sleep(0.05)
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+        assert store.operations.get(kept.operation_id) is not None
+
+
+def count_of(store: Store) -> tuple[int, int]:
+    with store.connections.reading() as connection:
+        found = [connection.execute(sa.select(sa.func.count()).select_from(table)) for table in (operations, runs)]
+        return found[0].scalar_one(), found[1].scalar_one()

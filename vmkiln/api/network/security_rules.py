@@ -74,7 +74,7 @@ def put(call: Call) -> Answer:
         refuse(list(rule_mistakes(rules)), code="SecurityRuleInvalid")
         return replace(old, properties={**old.properties, "securityRules": rules}, changed_by=call.caller.name)
 
-    call.service.store.resources.change(_own_group(call).id, changed)
+    call.service.store.resources.change(_own_group(call).id, changed, is_asked=True)
     return Answer(201 if is_new else 200, get(call).body)
 
 

@@ -319,7 +319,7 @@ def _is_changed(call: Call, row: ResourceRow, properties: dict[str, Any]) -> boo
         is_same = old.properties == row.properties
         return replace(old, properties=properties) if is_same else old
 
-    call.service.store.resources.change(row.id, changed)
+    call.service.store.resources.change(row.id, changed, is_asked=True)
     return is_same
 
 

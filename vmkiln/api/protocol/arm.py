@@ -18,6 +18,7 @@ from vmkiln.errors import (
     InputError,
     Mistake,
     MistakeKind,
+    QuotaReached,
     StorageFailed,
     StorageFull,
     TemplateInvalid,
@@ -66,6 +67,8 @@ def as_arm_error(error: Exception, *, request_id: str, is_local: bool = False) -
             return ArmError(404, "NotFound", error.message, hint=error.hint)
         case ImageConflict():
             return ArmError(409, "Conflict", error.message, hint=error.hint)
+        case QuotaReached():
+            return ArmError(409, error.code, error.message, hint=error.hint)
         case InputError():
             return ArmError(400, "InvalidRequestContent", error.message, hint=error.hint)
         case HostUnfit():

@@ -158,7 +158,7 @@ def patch(kind: Kind, call: Call) -> Answer:
         kept = properties | {"provisioningState": ProvisioningState.SUCCEEDED}
         return replace(old, tags=old.tags if tags is None else tags, properties=kept, changed_by=call.caller.name)
 
-    row = call.service.store.resources.change(row.id, changed) or row
+    row = call.service.store.resources.change(row.id, changed, is_asked=True) or row
     return Answer(200, body_of(kind, call, row), {"ETag": etag_of(row)})
 
 

@@ -166,7 +166,7 @@ def put(call: Call) -> Answer:
         row = call.service.store.resources.put(made)
     else:
         with call.service.background.reserved(call.names["subscriptionId"]) as begin:
-            row = call.service.store.resources.put(made)
+            row = call.service.store.resources.put(made, will_grow=True)
             begin(functools.partial(_carry_out, call, plan, deployment_id, started))
     url = f"{call.base_url}{deployment_id}/operationStatuses/{operation_id}?api-version={call.api_version}"
     return Answer(200 if existing else 201, deployment_body(row), accepted_headers(url))

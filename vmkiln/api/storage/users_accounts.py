@@ -160,7 +160,7 @@ def patch(call: Call, row: ResourceRow) -> ResourceRow:
             changed_by=call.caller.name,
         )
 
-    return call.service.store.resources.change(row.id, changed) or row
+    return call.service.store.resources.change(row.id, changed, is_asked=True) or row
 
 
 def check_name(call: Call) -> Answer:

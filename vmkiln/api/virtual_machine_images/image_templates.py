@@ -269,7 +269,7 @@ def patch(call: Call) -> Answer:
         )
 
     before = row
-    row = call.service.store.resources.change(row.id, changed) or row
+    row = call.service.store.resources.change(row.id, changed, is_asked=True) or row
     return Answer(202, None, {**_at_once(call, row), "ETag": etag_of(row)}, taken_over(call, before))
 
 
