@@ -124,6 +124,28 @@ def test_a_run_whose_egress_leg_lacks_a_guard_does_not_begin(guard: str, weakene
     assert GUARDS[guard] in weakened[guard]
 
 
+def to_every_path() -> int:
+    """Landlock as it would be with paths, and with none of them refused."""
+    rights = landlock.handled(kernel_calls.landlock_version())
+    return landlock.restrict({"/": rights}, uses_network=True)
+
+
+@pytest.mark.skipif(kernel_calls.landlock_version() == 0, reason="this kernel has no Landlock")
+def test_pasta_that_is_held_to_paths_cannot_make_its_empty_root() -> None:
+    """Why Landlock names none here (decision 150); when this is red, it can."""
+
+    async def refusal() -> tuple[str, str]:
+        async with namespace.opened() as inside:
+            with mock.patch.object(landlock, "restrict_sockets", to_every_path):
+                held = await _refusal(inside)
+            await _ended(inside)
+            return held, await _refusal(inside)
+
+    held, as_it_is = asyncio.run(refusal())
+    assert "Operation not permitted" in held
+    assert as_it_is == "", "with paths left alone it begins"
+
+
 class GoneGroup(RunGroup):
     """A control group that finds no process to take."""
 

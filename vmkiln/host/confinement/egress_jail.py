@@ -5,7 +5,7 @@ the run's user namespace, where it has an id of its own. Until it has made the l
 and mount; it sees itself, its libraries, the host's name servers and `/proc`, read-only. Then it gives away what it
 had: its root is an empty folder, and what is left is `KEPT`, which holds in the run's namespaces alone. From the start
 it opens no port of TCP, and reaches no process and no abstract socket. Landlock names no path here, for who is held to
-paths may not mount, and an empty root leaves none to name.
+paths may not mount, and an empty root leaves none to name (docs/decisions/0150).
 
 *Leaves behind:* nothing. *Undone by:* the end of the program: its namespaces go with it.
 Sources: pasta(1), setns(2), user_namespaces(7), capabilities(7), landlock(7).
