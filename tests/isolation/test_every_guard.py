@@ -13,6 +13,7 @@ import frames
 import pytest
 from guards import all_guards, without
 from test_flow_bounds import BOUNDS
+from test_near_flow_bounds import NEAR_BOUNDS
 from test_network_isolation import (
     BUILD,
     BUILD_MAC,
@@ -311,7 +312,7 @@ def walls(world: World) -> Walls:
 
 
 def test_every_guard_has_a_test() -> None:
-    assert all_guards(HOST) == TRIALS.keys() | BY_THE_KERNEL.keys() | IMPLIED | BOUNDS.keys()
+    assert all_guards(HOST) == TRIALS.keys() | BY_THE_KERNEL.keys() | IMPLIED | BOUNDS.keys() | NEAR_BOUNDS.keys()
 
 
 @pytest.mark.parametrize("guard", TRIALS)

@@ -14,18 +14,26 @@ from vmkiln.settings import Settings
 
 BURST_SECONDS = 5  # of new flows at once after a pause
 BURST_PARTS = 10  # of a second's bytes
+MOST_NEAR_A_SECOND = 100  # connections to the far guest that the near one opens; WinRM may open one for each call
+MOST_NEAR_AT_ONCE = 256
 PASTA_REMEMBERS_SECONDS = 180  # a datagram's socket on the host, since its last
 
 
 @dataclass(frozen=True)
 class FlowBounds:
-    """What the far guest may take. `closed_ports` are TCP; `kbytes_per_second` holds each way, 0: no bound."""
+    """What the far guest may take. `closed_ports` are TCP; `kbytes_per_second` holds each way, 0: no bound.
+
+    Those that are `near` are of what the near guest opens to the far one: they take nothing of the host but its CPU and
+    the kernel's table of connections, which all of the run share.
+    """
 
     per_second: int = 100
     at_once: int = 1000
     udp_at_once: int = 250
     closed_ports: tuple[int, ...] = (25,)
     kbytes_per_second: int = 0
+    near_per_second: int = MOST_NEAR_A_SECOND
+    near_at_once: int = MOST_NEAR_AT_ONCE
 
 
 DEFAULT_BOUNDS = FlowBounds()
@@ -42,14 +50,23 @@ def bounds_of(settings: Settings) -> FlowBounds:
     )
 
 
-def opening_rules(bounds: FlowBounds, link: str) -> str:
-    """Rules for whatever a guest on a link opens, before it is remembered; a flood fills no table of the kernel's."""
+def opening_rules(bounds: FlowBounds, *, near: str, far: str) -> str:
+    """Rules for whatever the guests on their links open, before it is remembered; a flood fills no table of the kernel.
+
+    The near guest has its own: the container group is believed in nothing.
+    """
+    return _opening(far, bounds.per_second, bounds.at_once, "") + _opening(
+        near, bounds.near_per_second, bounds.near_at_once, " of the near guest"
+    )
+
+
+def _opening(link: str, per_second: int, at_once: int, whose: str) -> str:
     new = f'    iifname "{link}" ct state new'
-    burst = bounds.per_second * BURST_SECONDS
+    burst = per_second * BURST_SECONDS
     return (
-        f"{new} limit rate over {bounds.per_second}/second burst {burst} packets counter drop "
-        'comment "too many new flows"\n'
-        f'{new} ct count over {bounds.at_once} counter drop comment "too many flows at once"\n'
+        f"{new} limit rate over {per_second}/second burst {burst} packets counter drop "
+        f'comment "too many new flows{whose}"\n'
+        f'{new} ct count over {at_once} counter drop comment "too many flows at once{whose}"\n'
     )
 
 

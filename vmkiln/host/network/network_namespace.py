@@ -198,7 +198,7 @@ def firewall(network: Network, *, resolver: int, proxy: int, addresses: int = 0)
 {untracked}  }}
   chain opening {{
     type filter hook prerouting priority -150; policy accept;
-{flow_bounds.opening_rules(network.bounds, far.bridge)}  }}
+{flow_bounds.opening_rules(network.bounds, near=near.bridge, far=far.bridge)}  }}
   chain input {{
     type filter hook input priority 0; policy drop;
     iifname "{far.bridge}" ip daddr {egress.dns} meta l4proto {{ tcp, udp }} th dport 53 counter accept comment "names"

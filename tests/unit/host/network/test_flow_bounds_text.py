@@ -22,8 +22,10 @@ def test_what_the_operator_sets_is_what_the_rules_say() -> None:
     bounds = bounds_of(settings)
     assert "tcp dport { 25, 465, 587 }" in leaving_rules(bounds, "build", "egress")
     assert "udp ct count over 9 " in leaving_rules(bounds, "build", "egress")
-    assert "limit rate over 7/second burst 35 " in opening_rules(bounds, "build")
-    assert "ct count over 70 " in opening_rules(bounds, "build")
+    opening = opening_rules(bounds, near="container", far="build").splitlines()
+    assert "limit rate over 7/second burst 35 " in opening[0]
+    assert "ct count over 70 " in opening[1]
+    assert [line.split()[1] for line in opening] == ['"build"'] * 2 + ['"container"'] * 2
     assert rate_rules(bounds, "build", "egress").count("rate over 5000 kbytes/second burst 500 kbytes") == 2
 
 
