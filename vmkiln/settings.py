@@ -12,9 +12,9 @@ from typing import Annotated, Any, get_args, get_type_hints
 from vmkiln.errors import InputError
 from vmkiln.sealing.key_ring import keys_beside
 from vmkiln.setting_texts.declaration import Checkpoints, Description, LogFormat, LogLevel
+from vmkiln.setting_texts.kept import Kept
 from vmkiln.setting_texts.release_policy import Demand, check_release, demands_of
 from vmkiln.setting_texts.servers import check_login, check_proxy, checked_object_store, ports_of
-from vmkiln.setting_texts.state_directory import StateDirectory
 
 PREFIX = "VMKILN_"
 FILE_VARIABLE = "VMKILN_SETTINGS_FILE"
@@ -22,7 +22,7 @@ FILE_NAME = "vmkiln.toml"
 
 
 @dataclass(frozen=True)
-class Settings(StateDirectory):
+class Settings(Kept):
     """Everything an operator may set, after `home`, under which everything is that vmkiln writes."""
 
     database_url: Annotated[
@@ -269,32 +269,12 @@ class Settings(StateDirectory):
     most_images: Annotated[
         int, Description("Images that a subscription keeps; a run beyond is refused (`QuotaExceeded`).", least=1)
     ] = 10_000
-    most_resources_of_a_type: Annotated[
-        int, Description("Resources of one type in a resource group (nested: in their parent), as on Azure.", least=1)
-    ] = 800
-    most_resource_groups: Annotated[
-        int, Description("Resource groups of a subscription, with those of builds; as on Azure.", least=1)
-    ] = 980
-    most_resources: Annotated[int, Description("Resources of a subscription in all.", least=1)] = 20_000
-    most_resource_mib: Annotated[int, Description("What all of these take in the database, in MiB.", least=1)] = 1024
-    most_role_assignments: Annotated[
-        int, Description("Roles given in a subscription, and as many above all; as on Azure.", least=1)
-    ] = 4000
     most_blob_mib: Annotated[
         int, Description("What the storage accounts of one subscription hold, in MiB (docs/storage.md).", least=1)
     ] = 10_240
     run_logs_kept_days: Annotated[
         float, Description("How long the log of a run is kept that ended, in days.", least=1)
     ] = 365.0
-    runs_kept_days: Annotated[
-        float, Description("How long the record of an ended run is kept, but each template's newest, in days.", least=1)
-    ] = 730.0
-    most_runs: Annotated[int, Description("Ended runs that a subscription keeps; the oldest go first.", least=1)] = (
-        10_000
-    )
-    operations_kept_days: Annotated[
-        float, Description("How long it can be asked how a request ended that took longer, in days.", least=0.1)
-    ] = 7.0
     most_run_log_mib: Annotated[
         int, Description("Such logs of one subscription in all, in MiB; the oldest go first.", least=1)
     ] = 10_240
@@ -380,7 +360,7 @@ NO_DEFAULT = object()
 def declared_settings() -> Iterator[Declared]:
     """Every setting, in the order in which they are told; pure."""
     hints = get_type_hints(Settings, include_extras=True)
-    for one in fields(Settings):
+    for one in sorted(fields(Settings), key=lambda one: one.name in Kept.__annotations__):  # those last
         kind, description = get_args(hints[one.name])
         yield Declared(one.name, kind, NO_DEFAULT if one.name == "home" else one.default, description)
 
