@@ -268,6 +268,8 @@ class GroupNotFound(VmkilnError):
 class QuotaReached(VmkilnError):
     """A subscription keeps as much as it may of something; `code` is Azure's word for it."""
 
+    code = "ResourceQuotaExceeded"
+
     def __init__(self, code: str, message: str, *, hint: str) -> None:
         super().__init__(message, hint=hint)
         self.code = code

@@ -149,7 +149,7 @@ def test_a_subscription_keeps_so_many_bytes_and_small_changes_go_on(with_quota: 
     assert made(service, f"{network}/n3", wide) == (201, ""), "there is room again"
 
 
-def test_a_deployment_is_not_repeated_while_its_subscription_is_over_its_bytes(with_quota: Opened) -> None:
+def test_a_deployment_is_not_repeated_while_no_byte_is_left(with_quota: Opened) -> None:
     service = with_quota(Quota(most_resource_mib=1))
     path = f"{GROUP}/providers/Microsoft.Resources/deployments/a"
     body = {"properties": {"mode": "Incremental", "template": {"resources": []}}}

@@ -145,7 +145,7 @@ def deployment(store: Store, name: str, state: str = "Succeeded") -> None:
     )
 
 
-def test_the_oldest_deployments_of_a_crowded_group_go_but_not_from_a_locked_one(
+def test_the_oldest_deployments_of_a_group_go_unless_it_is_locked(
     settings: Settings, store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(6):
