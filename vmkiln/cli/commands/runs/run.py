@@ -139,6 +139,7 @@ def show(
 ) -> None:
     """Show a run: state, outputs, where its time went; or what its VMs' processes were held to."""
     from vmkiln.cli.commands.build import print_summary
+    from vmkiln.cli.view.fact_lines import fact_lines
     from vmkiln.preparation import opened_store
     from vmkiln.run.run_summary import summary_of
     from vmkiln.store.run_facts import confinement_of
@@ -158,8 +159,8 @@ def show(
     if run.held_until:
         typer.echo(f"  held until {run.held_until}: `vmkiln run shell {run.run_id[:8]}` enters its failed VM")
     typer.echo(f"  staging resource group: {summary['staging_group'] or 'none was made'}")
-    for name, value in summary["facts"].items():
-        typer.echo(f"  {name}: {value}")
+    for line in fact_lines(summary["facts"]):
+        typer.echo(line)
 
 
 def _show_confinement(held: dict[str, list[dict[str, object]]], *, as_json: bool) -> None:
