@@ -6,9 +6,7 @@ The build tells of its first step and goes on until it is cancelled; its clean-u
 """
 
 import asyncio
-import fcntl
 import sys
-import termios
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -39,6 +37,5 @@ async def built(_request: object, tell: Tell, **_: object) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # what is typed there, Ctrl-C above all, is for this process
     build._build = built  # type: ignore[assignment]
     main.main(sys.argv[2:])

@@ -17,6 +17,7 @@ import pytest
 import tiers
 from conftest import ON_EVEN_DAYS, ON_ODD_DAYS, VMKILN, Told, Wanted, a_template, shell, told_at_once, unchanged_world
 from empty_world import differences, first_snapshot, own_subordinate_ids, snapshot
+from terminal import CTRL_C, HIDDEN, SHOWN, Terminal
 
 from vmkiln.errors import CommandFailed, DownloadFailed, RunCanceled
 from vmkiln.host.disk.disk_image import create_overlay
@@ -397,11 +398,24 @@ def start_build(tmp_path: Path) -> "subprocess.Popen[str]":
     raise AssertionError(f"the build ended with {process.wait()}")
 
 
-def test_ctrl_c_cancels_and_says_so(prepared: Settings, tmp_path: Path) -> None:
-    process = start_build(tmp_path)
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=30)
-    assert process.returncode == 130
+def test_ctrl_c_on_a_terminal_cancels_and_says_so(prepared: Settings, tmp_path: Path) -> None:
+    path = tmp_path / "template.json"
+    path.write_text(json.dumps(a_template(shell("echo hello", name="greet"), shell("sleep 600", name="wait"))))
+    terminal = Terminal([*VMKILN, "build", str(path)], environment={**os.environ, "TERM": "xterm"})
+    try:
+        terminal.read_until("✓ step 1 of 2: greet", seconds=900)  # its line is folded, with the step's time, when it is done
+        terminal.read_until("step 2 of 2: wait")
+        assert HIDDEN in terminal.told, "the last line is alive"
+        terminal.type(CTRL_C)
+        terminal.read_until("cancelling; everything temporary is being deleted")
+        terminal.type(CTRL_C)  # answered, or come too late; it changes nothing
+        assert terminal.read_to_end() == 130
+    finally:
+        terminal.close()
+    assert b"Packer" not in terminal.told, "its own words are in the log"
+    assert b"error: the run was cancelled" in terminal.told
+    assert terminal.told.rfind(SHOWN) > terminal.told.rfind(HIDDEN), "the cursor is back"
+    assert b"Traceback" not in terminal.told
     with opened_store(prepared, print) as store:
         assert store.runs.list(limit=1)[0].state == "Canceled"
 
