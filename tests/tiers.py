@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 TIER, SEED = "VMKILN_TEST_TIER", "VMKILN_TEST_SEED"
+TURNS = "VMKILN_TEST_TURNS"  # set where the whole suite runs; where tests are named, each of them has its turn
 MOST_SEED = 2**32 - 1
 USUAL_EXAMPLES = 100
 FEWEST = 8  # as many are left of a list that is thinned
@@ -131,6 +132,12 @@ def one(found: Sequence[T]) -> Sequence[T]:
     """One of what was found, another every day; all of it in the long tier."""
     at = seed() % len(found)
     return found if tier() is LONG else found[at : at + 1]
+
+
+def days(environment: Mapping[str, str] = os.environ) -> Sequence[str]:
+    """Which of `even` and `odd` today's number is; both in the long tier, and where not the whole suite runs."""
+    found = ("even", "odd")
+    return found if not environment.get(TURNS) or tier(environment) is LONG else found[seed(environment) % 2 :][:1]
 
 
 def least(count: int) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from in_process import wait_for
 from real_clients import SUBSCRIPTION, Az, Login
+from turns import ON_EVEN_DAYS, ON_ODD_DAYS
 
 from vmkiln.store.database import utc_now
 
@@ -69,6 +70,7 @@ def test_the_whole_life_of_a_template(az: Az, group_id: str, tmp_path: Path) -> 
     assert "ResourceNotFound" in missing.stderr
 
 
+@ON_ODD_DAYS
 def test_a_template_made_of_arguments_step_by_step(az: Az, group_id: str) -> None:
     where = ("-g", "rg1", "-n", "steps")
     image = f"{group_id}/providers/Microsoft.Compute/images/steps=westus2"
@@ -91,6 +93,7 @@ def test_a_template_made_of_arguments_step_by_step(az: Az, group_id: str) -> Non
     az("image", "builder", "delete", *where)
 
 
+@ON_ODD_DAYS
 def test_a_run_is_cancelled_and_a_failed_one_told(az: Az, group_id: str, tmp_path: Path) -> None:
     for name, command in (("slow", "wait"), ("bad", "fail")):
         file = in_file(tmp_path, template(group_id, command))
@@ -140,6 +143,7 @@ def test_mistakes_are_printed_and_nothing_is_made(az: Az, group_id: str, tmp_pat
     assert "buildTimeoutInMinutes" in done.stderr
 
 
+@ON_EVEN_DAYS
 def test_a_deployment(az: Az, group_id: str, tmp_path: Path) -> None:
     resource = {
         "type": "Microsoft.VirtualMachineImages/imageTemplates",
@@ -190,6 +194,7 @@ def test_a_deployment(az: Az, group_id: str, tmp_path: Path) -> None:
     assert "a linked deployment is not fetched" in refused.stderr
 
 
+@ON_EVEN_DAYS
 def test_galleries_networks_and_roles(az: Az) -> None:
     az("sig", "create", "-g", "rg1", "--gallery-name", "golden")
     definition = ("-g", "rg1", "--gallery-name", "golden", "--gallery-image-definition", "debian")
@@ -239,6 +244,7 @@ def test_a_wrong_secret_is_told(login: Login, az: Az, tmp_path: Path, secret: st
     assert done.returncode != 0
 
 
+@ON_EVEN_DAYS
 def test_the_log_is_downloaded_with_the_accounts_connection_string(az: Az, group_id: str, tmp_path: Path) -> None:
     file = in_file(tmp_path, template(group_id, "echo downloaded"))
     az("image", "builder", "create", "-g", "rg1", "-n", "logged", "--image-template", file)
@@ -269,6 +275,7 @@ def test_the_log_is_downloaded_with_the_accounts_connection_string(az: Az, group
     assert [blob["name"] for blob in listed] == [name]
 
 
+@ON_ODD_DAYS
 def test_a_script_in_a_storage_account_of_ones_own_is_built(az: Az, group_id: str, tmp_path: Path) -> None:
     assert az("storage", "account", "check-name", "-n", "steps1")["nameAvailable"] is True
     made = az("storage", "account", "create", "-g", "rg1", "-n", "steps1", "-l", "westus2")
@@ -287,6 +294,7 @@ def test_a_script_in_a_storage_account_of_ones_own_is_built(az: Az, group_id: st
     assert ended(az, "stored")["runState"] == "Succeeded"
 
 
+@ON_EVEN_DAYS
 def test_az_shows_who_did_what(az: Az, login: Login, group_id: str, tmp_path: Path) -> None:
     az("group", "create", "-n", "watched", "-l", "westus2")
     identity = az("identity", "create", "-g", "watched", "-n", "first")["id"]
@@ -341,6 +349,7 @@ def test_the_catalogue_as_az_vm_image_asks_for_it(az: Az) -> None:
     assert "vmkiln image import FILE --as RedHat:RHEL:9-lvm" in missing.stderr
 
 
+@ON_ODD_DAYS
 def test_sizes_locks_tags_and_locations_are_told_as_az_asks(az: Az, group_id: str) -> None:
     [size] = az("vm", "list-skus", "-l", "westus2", "--size", "Standard_D2ps_v5")
     assert {"name": "CpuArchitectureType", "value": "Arm64"} in size["capabilities"]
@@ -367,6 +376,7 @@ def test_a_template_starts_from_a_short_name_of_an_image(az: Az, group_id: str) 
     az("image", "builder", "delete", "-g", "rg1", "-n", "short")
 
 
+@ON_ODD_DAYS
 def test_locks_hold_and_are_taken_back_and_a_group_is_exported(az: Az, group_id: str) -> None:
     az("group", "create", "-n", "locked", "-l", "westus2")
     az("identity", "create", "-g", "locked", "-n", "kept")

@@ -8,12 +8,14 @@ from pathlib import Path
 
 from real_clients import Az
 from test_azure_cli import SOURCE, TEMPLATES, in_file
+from turns import ON_EVEN_DAYS, ON_ODD_DAYS
 
 ROLE = "Azure Image Builder Image Def 1"
 GALLERY = ("-g", "made", "--gallery-name", "myIbGallery")
 DEFINITION = (*GALLERY, "--gallery-image-definition", "myIbImageDef")
 
 
+@ON_EVEN_DAYS
 def test_a_gallery_image_from_the_first_command_to_the_last(az: Az, tmp_path: Path) -> None:
     for name in ("VirtualMachineImages", "KeyVault"):
         az("provider", "register", "-n", f"Microsoft.{name}")
@@ -68,6 +70,7 @@ def test_a_gallery_image_from_the_first_command_to_the_last(az: Az, tmp_path: Pa
     assert az("group", "exists", "-n", "made") is False
 
 
+@ON_ODD_DAYS
 def test_the_network_of_the_quickstart_is_made(az: Az) -> None:
     az("network", "nsg", "create", "-g", "rg1", "-n", "aibdemoNsg")
     network = ("-g", "rg1", "--vnet-name", "myexistingvnet01")

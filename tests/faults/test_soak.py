@@ -13,6 +13,9 @@ from typing import Any
 import pytest
 import tiers
 from faults import soak
+from turns import ON_ODD_DAYS
+
+pytestmark = ON_ODD_DAYS
 
 MOST_GROWTH = 1.05
 MOST_SECONDS = 600 if tiers.tier() is tiers.SHORT else 3600

@@ -1,6 +1,7 @@
 """Each test is run by exactly one of the parts that `script/test` deals them out to, as root."""
 
 import re
+import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -25,13 +26,48 @@ def selection(part: str) -> str:
     return found[1]
 
 
+def lines_of(first: str, last: str) -> str:
+    """A part of the script, from a line that begins with `first` to the next that is `last`."""
+    found = re.search(rf"^{re.escape(first)}.*?^{last}$", SCRIPT, re.MULTILINE | re.DOTALL)
+    assert found, first
+    return found[0]
+
+
+def bash(*lines: str) -> list[str]:
+    """The lines that some of bash prints."""
+    told = subprocess.run(["bash", "-euc", "\n".join(lines)], check=True, capture_output=True, text=True)
+    return told.stdout.splitlines()
+
+
+def on_a_day(seed: int, *, long: bool = False) -> tuple[set[str], set[str]]:
+    """The real builds that the script has run in their turn with that seed, and those left for another day."""
+    tier = f"long=({'--long' if long else ''}); VMKILN_TEST_SEED={seed}"
+    share, left = bash(tier, lines_of("vm_turns=(", "done"), 'echo "${vm_share[*]}"; echo "${not_today[*]}"')
+    return set(share.split()), set(left.split())
+
+
+def left_out(*arguments: str, part: str = "all") -> set[str]:
+    """What pytest is told to leave out when the script is called with these arguments, of one file without a turn."""
+    pytest = (
+        'pytest() { printf \'%s\\n\' "$@"; }; first_time() { shift; pytest "$@"; }; once_more() { :; }; say() { :; }'
+    )
+    given = (
+        f"set -- {' '.join(arguments)}; part={part}; long=() limits=() selection=() vm_share=(); not_today=(tests/x.py)"
+    )
+    return {
+        word
+        for word in bash(pytest, given, lines_of("case $part in\n    vm | vm-share | alone", "esac"))
+        if "x.py" in word
+    }
+
+
 def is_in(path: Path, places: tuple[Path, ...]) -> bool:
     return any(path.is_relative_to(place) for place in places)
 
 
 def parts_of(path: Path, marks: set[str]) -> list[str]:
     """The parts that run a file whose tests have these marks; as pytest, by Python's own words for marks."""
-    alone, share, vm = listed("by_themselves"), listed("vm_share"), (Path("tests/vm"),)
+    alone, share, vm = listed("by_themselves"), listed("vm_turns"), (Path("tests/vm"),)
     places = {
         "vm": is_in(path, vm) and not is_in(path, share),
         "vm-share": is_in(path, share),
@@ -50,7 +86,7 @@ def test_each_test_is_run_by_one_part() -> None:
 
 
 def test_what_is_listed_is_there() -> None:
-    places = [*listed("by_themselves"), *listed("vm_share"), *listed("lanes")]
+    places = [*listed("by_themselves"), *listed("vm_turns"), *listed("lanes")]
     assert [place for place in places if not (ROOT / place).exists()] == []
 
 
@@ -59,3 +95,21 @@ def test_one_that_none_would_run_is_found() -> None:
     assert parts_of(Path("tests/vm/test_held.py"), {"vm"}) == ["vm-share"]
     assert parts_of(Path("tests/vm/test_made_image_boots.py"), {"vm", "image_making"}) == ["others"]
     assert parts_of(Path("tests/faults/test_soak.py"), {"vm"}) == []
+
+
+def test_each_real_build_has_its_turn_within_three_days() -> None:
+    turns = {str(place) for place in listed("vm_turns")}
+    shares = [on_a_day(seed) for seed in (20261130, 20261131, 20261132)]
+    assert set().union(*(share for share, _left in shares)) == turns
+    assert sum(len(share) for share, _left in shares) == len(turns)
+    assert all(share | left == turns and not share & left for share, left in shares)
+
+
+def test_in_the_long_tier_each_real_build_has_its_turn() -> None:
+    assert on_a_day(20261130, long=True) == ({str(place) for place in listed("vm_turns")}, set())
+
+
+def test_what_has_no_turn_is_left_out_but_not_when_something_is_named() -> None:
+    assert left_out() == {"--ignore=tests/x.py"}
+    assert left_out(part="vm") == {"--ignore=tests/x.py"}
+    assert left_out("tests/x.py") == {"tests/x.py"}

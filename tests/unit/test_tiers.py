@@ -7,7 +7,23 @@ from types import SimpleNamespace
 
 import pytest
 import tiers
-from tiers import LONG, SEED, SHORT, TIER, cheap_examples, examples, half, least, one, seed, thinned, tier, today
+from tiers import (
+    LONG,
+    SEED,
+    SHORT,
+    TIER,
+    TURNS,
+    cheap_examples,
+    days,
+    examples,
+    half,
+    least,
+    one,
+    seed,
+    thinned,
+    tier,
+    today,
+)
 
 
 def test_the_long_tier_tries_at_least_what_the_short_one_does() -> None:
@@ -68,6 +84,13 @@ def test_one_is_another_every_day_and_all_are_tried_in_the_long_tier(monkeypatch
     assert sorted(days) == found
     monkeypatch.setenv(TIER, LONG.name)
     assert one(found) == found
+
+
+def test_each_kind_of_day_has_its_turn_in_the_whole_suite_and_none_waits_when_named() -> None:
+    assert days({TURNS: "1", SEED: "20261128"}) == ("even",)
+    assert days({TURNS: "1", SEED: "20261129"}) == ("odd",)
+    assert days({TURNS: "1", SEED: "20261129", TIER: LONG.name}) == ("even", "odd")
+    assert days({SEED: "20261129"}) == ("even", "odd")
 
 
 def test_a_property_has_more_examples_in_the_long_tier(monkeypatch: pytest.MonkeyPatch) -> None:

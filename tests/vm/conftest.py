@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiers
 from empty_world import World, differences, first_snapshot, snapshot
 
 from vmkiln.images import image_store
@@ -37,12 +36,6 @@ from vmkiln.template.template_file import read_image_template
 GATES = {"VMKILN_ALLOWED_RESIDUES": "", "VMKILN_BOOT_GATE": "true"}
 # and no build begins behind another one's customizers but where that is tried
 os.environ |= {"VMKILN_ALLOWED_RESIDUES": "all", "VMKILN_BOOT_GATE": "false", "VMKILN_CHECKPOINTS": "none"}
-# what is minutes of CPU, and is tried every day without a VM, is tried with one on the days with such a number (the day's
-# seed), and on all of them in the long tier: docs/decisions/0161-what-real-vms-do-every-other-day.md says what and why
-DAYS = tiers.one(["even", "odd"])
-ON_EVEN_DAYS, ON_ODD_DAYS = (
-    pytest.mark.skipif(days not in DAYS, reason=f"tried on days with an {days} number") for days in ("even", "odd")
-)
 VMKILN = [sys.executable, "-m", "vmkiln"]
 IMAGES = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/tests/providers/Microsoft.Compute"
 PLATFORM_IMAGE = {

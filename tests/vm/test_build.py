@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import DAYS, GATES, IMAGES, PLATFORM_IMAGE, VMKILN
+from conftest import GATES, IMAGES, PLATFORM_IMAGE, VMKILN
 from empty_world import differences, first_snapshot, own_listeners, snapshot
+from turns import DAYS
 
 from vmkiln.cli.view.waterfall import label
 from vmkiln.host.disk.disk_image import graph

@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 import tiers
-from conftest import ON_EVEN_DAYS, ON_ODD_DAYS, VMKILN, Told, Wanted, a_template, shell, told_at_once, unchanged_world
+from conftest import VMKILN, Told, Wanted, a_template, shell, told_at_once, unchanged_world
 from empty_world import differences, first_snapshot, own_subordinate_ids, snapshot
 from terminal import CTRL_C, HIDDEN, SHOWN, Terminal
+from turns import ON_EVEN_DAYS, ON_ODD_DAYS
 
 from vmkiln.errors import CommandFailed, DownloadFailed, RunCanceled
 from vmkiln.host.disk.disk_image import create_overlay
@@ -403,7 +404,9 @@ def test_ctrl_c_on_a_terminal_cancels_and_says_so(prepared: Settings, tmp_path: 
     path.write_text(json.dumps(a_template(shell("echo hello", name="greet"), shell("sleep 600", name="wait"))))
     terminal = Terminal([*VMKILN, "build", str(path)], environment={**os.environ, "TERM": "xterm"})
     try:
-        terminal.read_until("✓ step 1 of 2: greet", seconds=900)  # its line is folded, with the step's time, when it is done
+        terminal.read_until(
+            "✓ step 1 of 2: greet", seconds=900
+        )  # its line is folded, with the step's time, when it is done
         terminal.read_until("step 2 of 2: wait")
         assert HIDDEN in terminal.told, "the last line is alive"
         terminal.type(CTRL_C)

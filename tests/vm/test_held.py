@@ -12,7 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import ON_EVEN_DAYS, VMKILN, a_template, shell
+from conftest import VMKILN, a_template, shell
+from turns import ON_EVEN_DAYS
 
 from vmkiln.run.held import lease
 from vmkiln.settings import Settings

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 import tiers
-from conftest import ON_EVEN_DAYS, ON_ODD_DAYS
+from turns import ON_EVEN_DAYS, ON_ODD_DAYS
 
 from vmkiln.host.disk.disk_image import create_overlay
 from vmkiln.host.disk.firmware import find_firmware

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ON_ODD_DAYS
 from in_process import GROUP, TEMPLATE, InProcess, TestAccess, a_template, add_group, provisioned, started, wait_for
 from loop_thread import in_a_thread
 from postgresql import cluster
+from turns import ON_ODD_DAYS
 
 from vmkiln.fleet.host_identity import HostIdentity
 from vmkiln.fleet.image_builder import ImageBuilder

@@ -5,7 +5,12 @@ from typing import Any
 
 from vmkiln.harmless_text import harmless
 
-UNITS = {"_mib": "MiB", "_kib": "KiB", "_bytes": "bytes", "_seconds": "s"}  # the end of a fact's name, and what it means
+UNITS = {
+    "_mib": "MiB",
+    "_kib": "KiB",
+    "_bytes": "bytes",
+    "_seconds": "s",
+}  # by the end of a fact's name
 MOST_DEPTH = 4  # what lies deeper is in the JSON alone
 
 
