@@ -86,7 +86,7 @@ def test_one_is_another_every_day_and_all_are_tried_in_the_long_tier(monkeypatch
     assert one(found) == found
 
 
-def test_each_kind_of_day_has_its_turn_in_the_whole_suite_and_none_waits_when_named() -> None:
+def test_days_have_turns_in_the_whole_suite_and_not_when_one_is_named() -> None:
     assert days({TURNS: "1", SEED: "20261128"}) == ("even",)
     assert days({TURNS: "1", SEED: "20261129"}) == ("odd",)
     assert days({TURNS: "1", SEED: "20261129", TIER: LONG.name}) == ("even", "odd")
