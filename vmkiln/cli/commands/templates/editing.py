@@ -39,8 +39,10 @@ def schema(
     if output is None:
         typer.echo(text)
         return
+    from vmkiln.cli.written.target_file import check_target
     from vmkiln.files.durable_file import reported, write_whole
 
+    check_target(output)
     with reported(f"writing {output}"):
         write_whole(output.absolute(), text.encode() + b"\n", mode=0o644)
     say(f"wrote {output}")
@@ -68,7 +70,7 @@ def explain(
 
     whole = _schema_of(api_version)
     member = members_at(whole, what)
-    told = _told_member(whole, member) if member else _told_code(what)
+    told = told_member(whole, member) if member else _told_code(what)
     if told is None:
         from difflib import get_close_matches
 
@@ -91,14 +93,16 @@ def _word(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _told_member(whole: Mapping[str, Any], member: Member) -> dict[str, Any]:
+def told_member(whole: Mapping[str, Any], member: Member) -> dict[str, Any]:
+    """What there is to say of a member of a template, of which `whole` is the schema; pure."""
     from vmkiln.cli.commands.templates.template_schema import concrete
 
     shapes = [one for shape in member.shapes for one in concrete(whole, shape)]
+    said = [one["description"] for one in (*member.shapes, *shapes) if "description" in one]
     defaults = [shape["default"] for shape in member.shapes if "default" in shape]
     return {
         "field": member.path,
-        "about": list(dict.fromkeys(" ".join(one["description"].split()) for one in shapes if "description" in one)),
+        "about": list(dict.fromkeys(" ".join(one.split()) for one in said)),
         "type": sorted({kind for shape in member.shapes for kind in _kinds(whole, shape)}),
         "required": member.is_required,
         "default": defaults[0] if defaults else None,
@@ -163,8 +167,10 @@ def init(
     """Write an image template to begin with; on a terminal it asks for what the options leave out."""
     import sys
 
+    from vmkiln.cli.written.target_file import check_target
     from vmkiln.files.durable_file import reported, write_whole
 
+    check_target(file)
     if file.exists() and not force:
         raise InputError(f"{file} is there already", hint="name another file, or --force overwrites it")
     if target not in TARGETS:

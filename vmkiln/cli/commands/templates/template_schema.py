@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib import resources
 from typing import Any
 
 from vmkiln.template.api_version import is_preview, is_strict
@@ -19,6 +21,7 @@ ENVELOPE = {
     "name": {"type": "string"},
     "dependsOn": {"type": "array", "items": {"type": "string"}},
 }
+EVERY = "every"
 CODE = re.compile(r"`(\w+)`")
 INDEX = re.compile(r"\[\d*\]")
 
@@ -42,11 +45,19 @@ def template_schema(api_version: str) -> dict[str, Any]:
     found["properties"] |= {**ENVELOPE, "apiVersion": {"const": api_version}}
     if not is_preview(api_version):
         found["required"] = [*found["required"], "identity"]
-    parts = _parts_by_name()
+    parts, words = _parts_by_name(), member_words()
     for name, definition in (*definitions.items(), ("ImageTemplate", found)):
         _fit(definition, parts.get(name), api_version)
+        for member, shape in definition.get("properties", {}).items():
+            if told := words.get(name, {}).get(member) or words[EVERY].get(member):
+                definition["properties"][member] = {**shape, "description": told}
     title = f"Image template, api-version {api_version}"
     return {"$schema": DIALECT, **found, "title": title, "$defs": definitions}
+
+
+def member_words() -> Mapping[str, Mapping[str, str]]:
+    """What each member is, by the name of its part and its own; what `every` part has of that name stands there."""
+    return tomllib.loads(resources.files("vmkiln.cli.commands.templates").joinpath("member_words.toml").read_text())
 
 
 def _parts_by_name() -> dict[str, Any]:

@@ -8,7 +8,8 @@ import jsonschema_rs
 import pytest
 
 from vmkiln.cli import main
-from vmkiln.cli.commands.templates.template_schema import member_paths, members_at, template_schema
+from vmkiln.cli.commands.templates.editing import told_member
+from vmkiln.cli.commands.templates.template_schema import EVERY, member_paths, member_words, members_at, template_schema
 from vmkiln.template.api_version import API_VERSIONS
 
 EXAMPLE = Path(__file__).parents[5] / "examples" / "hello-linux" / "template.json"
@@ -119,3 +120,35 @@ def test_the_schema_is_written_to_a_file(tmp_path: Path, capsys: pytest.CaptureF
     assert json.loads(file.read_text()) == template_schema("2024-02-01")
     assert vmkiln("schema", "--api-version", "2001-01-01") == 2
     assert "error: --api-version: `2001-01-01` is not a known api-version" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("api_version", API_VERSIONS)
+def test_every_member_of_the_schema_is_explained(api_version: str) -> None:
+    whole = template_schema(api_version)
+    paths = set(member_paths(whole))
+    assert len(paths) > 70
+    for path in paths:
+        member = members_at(whole, path)
+        assert member is not None
+        about = told_member(whole, member)["about"]
+        assert about, path
+        assert all(sentence.endswith((".", ")")) for sentence in about), path
+    unexplained = [
+        f"{name}.{member}"
+        for name, part in (*whole["$defs"].items(), ("ImageTemplate", whole))
+        for member, shape in part.get("properties", {}).items()
+        if "description" not in shape
+    ]
+    assert unexplained == [], "say in member_words.toml what it is: editors show it"
+
+
+def test_there_are_no_words_for_what_no_template_has() -> None:
+    members: dict[str, set[str]] = {}
+    for api_version in API_VERSIONS:
+        whole = template_schema(api_version)
+        for name, part in (*whole["$defs"].items(), ("ImageTemplate", whole)):
+            members.setdefault(name, set()).update(part.get("properties", {}))
+    words = member_words()
+    assert set(words[EVERY]) <= set().union(*members.values())
+    for name, told in words.items():
+        assert name == EVERY or set(told) <= members[name], name
