@@ -16,6 +16,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from vmkiln.cli.manual.examples import epilog_of
+from vmkiln.cli.written.text_values import keep_to_text
 
 COMMANDS = "vmkiln.cli.commands"
 COMPLETION_FLAGS = {"install_completion", "show_completion"}  # typer adds them
@@ -23,11 +24,15 @@ COMPLETION_FLAGS = {"install_completion", "show_completion"}  # typer adds them
 
 @dataclass(frozen=True)
 class Listed:
-    """A command as it is listed: where its function, or its `typer.Typer`, is, and the first line of its help."""
+    """A command as it is listed: where its function, or its `typer.Typer`, is, and the first line of its help.
+
+    `takes_all` says that whatever follows its first argument is another's, options too.
+    """
 
     module: str
     name: str
     text: str
+    takes_all: bool = False
 
 
 class LazyGroup(TyperGroup):
@@ -47,6 +52,8 @@ class LazyGroup(TyperGroup):
         command = loaded(cmd_name, self.listed[cmd_name])
         if ctx.resilient_parsing:  # a shell completes: it wants names, and no values
             _keep_values_as_they_are(command)
+        else:
+            keep_to_text(command)
         return command
 
     def get_help_option(self, ctx: Any) -> Any:
@@ -87,10 +94,11 @@ def loaded(name: str, listed: Listed) -> Any:
     if isinstance(found, typer.Typer):
         alone.add_typer(found, name=name)
         command = typer.main.get_group(alone).commands[name]
-        for below in command.commands.values():
+        for below in () if isinstance(command, LazyGroup) else command.commands.values():
             below.short_help = first_line(below.help)  # whole: without this, it is cut to fit a line
     else:
-        alone.command(name)(found)
+        settings = {"allow_interspersed_args": False} if listed.takes_all else None
+        alone.command(name, context_settings=settings)(found)
         command = typer.main.get_command(alone)
     for one in (command, *getattr(command, "commands", {}).values()):
         _make_help_quick(one)

@@ -155,6 +155,10 @@ def built(
     from vmkiln.cli.interrupts import run_to_end
     from vmkiln.run.run_event import Notice, RunEnded
 
+    if summary_file is not None:
+        from vmkiln.cli.written.target_file import check_target
+
+        check_target(summary_file)
     given = _checked(options)
     request = replace(request_of(options, given), retry_of=retry_of)
     outputs = outputs_as_data(given.resolved.outputs)

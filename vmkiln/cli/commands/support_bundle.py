@@ -34,16 +34,16 @@ def support_bundle(
     from vmkiln.cli.commands.settings import as_rows
     from vmkiln.cli.interrupts import run_to_end
     from vmkiln.cli.support_bundle import collected, packed
+    from vmkiln.cli.written.target_file import check_target
     from vmkiln.files.durable_file import reported, write_whole
     from vmkiln.store import database
 
     settings = read_settings()
     name = f"vmkiln-support-{time.strftime('%Y%m%d-%H%M%S')}"
     target = output or Path(f"{name}.tar.gz")
+    check_target(target)
     if target.exists():
         raise InputError(f"{target} is there already", hint="name another file with --output")
-    if not target.absolute().parent.is_dir():
-        raise InputError(f"there is no folder {target.absolute().parent}", hint="name another file with --output")
 
     async def examination() -> Any:
         return await _examined(settings) if examine else {"left out": "--no-examine"}
