@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
 from vmkiln.errors import InputError
-from vmkiln.sealing.key_ring import keys_beside
 from vmkiln.setting_texts.declaration import Checkpoints, Description, LogFormat, LogLevel
 from vmkiln.setting_texts.kept import Kept
 from vmkiln.setting_texts.release_policy import Demand, check_release, demands_of
@@ -326,6 +325,8 @@ class Settings(Kept):
     @property
     def keys_folder(self) -> Path:
         """Where the keys are: apart from the database, and from a back-up of the state directory."""
+        from vmkiln.sealing.key_ring import keys_beside  # noqa: PLC0415 (few commands need keys)
+
         return self.keys or keys_beside(self.home)
 
     @property

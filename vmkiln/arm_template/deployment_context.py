@@ -1,14 +1,23 @@
-"""Where a deployment takes place, as its expressions see it: subscription, resource group, location, time.
+"""What is a deployment, and where it takes place, as its expressions see it: subscription, group, location, time.
 
 A local build has no subscription; the values here stand in for one and may be set by the caller.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID, uuid4
 
 NO_SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"
+IMAGE_TEMPLATE = "microsoft.virtualmachineimages/imagetemplates"
+# The second spelling is no type of Azure's, but stands in published templates.
+IMAGE_TEMPLATE_TYPES = (IMAGE_TEMPLATE, "microsoft.virtualmachineimages")
+
+
+def is_deployment_template(document: Mapping[str, Any]) -> bool:
+    """Whether the document is a deployment, and not the body of a resource."""
+    return "resources" in {name.lower() for name in document}
 
 
 def _now() -> datetime:

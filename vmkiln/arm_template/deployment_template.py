@@ -26,16 +26,8 @@ from vmkiln.arm_template.values import member
 from vmkiln.errors import Mistake, TemplateInvalid
 from vmkiln.secrecy.secret_values import SecretValues
 
-IMAGE_TEMPLATE = "microsoft.virtualmachineimages/imagetemplates"
-# The second spelling is no type of Azure's, but stands in published templates.
-IMAGE_TEMPLATE_TYPES = (IMAGE_TEMPLATE, "microsoft.virtualmachineimages")
 NESTED = "microsoft.resources/deployments"
 MAXIMUM_DEPTH = 8  # of deployments in one another
-
-
-def is_deployment_template(document: Mapping[str, Any]) -> bool:
-    """Whether the document is a deployment, and not the body of a resource."""
-    return "resources" in {name.lower() for name in document}
 
 
 class Deployment:

@@ -12,9 +12,9 @@ from functools import partial
 from typing import Any
 
 from vmkiln.arm_template.budget import Budget
-from vmkiln.arm_template.deployment_context import DeploymentContext
+from vmkiln.arm_template.deployment_context import IMAGE_TEMPLATE_TYPES, DeploymentContext
 from vmkiln.arm_template.deployment_plan import DeploymentPlan, entries_of, instances_of
-from vmkiln.arm_template.deployment_template import IMAGE_TEMPLATE_TYPES, MAXIMUM_DEPTH, NESTED
+from vmkiln.arm_template.deployment_template import MAXIMUM_DEPTH, NESTED
 from vmkiln.arm_template.evaluation import Scope, evaluate_value
 from vmkiln.arm_template.functions.resource_state import derived_members, ids_of, with_ids
 from vmkiln.arm_template.json_path import member_path

@@ -6,7 +6,6 @@ it takes longer than a shell may wait.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections import Counter
@@ -126,6 +125,8 @@ def quarantined_names(incomplete: str) -> list[str]:
 
     Those of VHDs, and of the store that hosts share, are not looked for: that takes longer than a shell may wait.
     """
+    import hashlib
+
     known, gone = ({name for name, _ in _names(named)} for named in ("place", "gone"))
     found = []
     for note in sorted(_settings().image_store.glob("*/record.json"))[:MOST_NAMES]:

@@ -9,8 +9,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from vmkiln.errors import InputError
-from vmkiln.files.durable_file import write_whole
-from vmkiln.files.private_folder import private_folder
 
 
 @dataclass(frozen=True)
@@ -84,6 +82,9 @@ def read_contexts(path: Path) -> Contexts:
 
 def write_contexts(path: Path, contexts: Contexts) -> None:
     """Keep contexts; only their owner may read them."""
+    from vmkiln.files.durable_file import write_whole
+    from vmkiln.files.private_folder import private_folder
+
     private_folder(path.parent)
     content = {
         "current": contexts.current,

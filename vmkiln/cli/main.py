@@ -111,7 +111,7 @@ class Commands(LazyGroup):
             "history",
             "List the runs of the service and of the command line with their durations, or what each template came to.",
         ),
-        "run": Listed("runs.run", "app", "Runs: past and live ones, their phases, their logs."),
+        "run": Listed("runs.run_commands", "app", "Runs: past and live ones, their phases, their logs."),
         "staging": Listed("staging", "app", "Staging resource groups and what is in them."),
         "storage": Listed("storage", "app", "The blob server of the storage accounts (Azurite, optional)."),
         "template": Listed("templates.template", "app", "Image templates of the service in use, or of this machine."),

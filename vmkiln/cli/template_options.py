@@ -219,7 +219,6 @@ def _files_or_texts(given: Sequence[str] | None) -> list[ParameterFile | str]:
 def template_texts(template: Path) -> tuple[WrittenTemplate, list[ParameterFile | str]]:
     """The text of a template file, and the parameters that a .bicepparam file brings. Raises: `InputError`."""
     from vmkiln.arm_template.parameters.deployment_parameters import ParameterFile
-    from vmkiln.arm_template.yaml_text import json_of_yaml
     from vmkiln.cli.template_text import kind_of, read_text
     from vmkiln.cli.written.written_template import WrittenTemplate
 
@@ -227,6 +226,8 @@ def template_texts(template: Path) -> tuple[WrittenTemplate, list[ParameterFile 
     kind = kind_of(template, text)
     name = "template" if str(template) == "-" else template.name
     if kind == "yaml":
+        from vmkiln.arm_template.yaml_text import json_of_yaml
+
         return WrittenTemplate(name, kind, text, json_of_yaml(text, template.name)), []
     if kind in ("bicep", "bicepparam"):
         if str(template) == "-":
@@ -243,7 +244,6 @@ def template_texts(template: Path) -> tuple[WrittenTemplate, list[ParameterFile 
 
 def _parameters_text(path: Path) -> str:
     """A parameter file as JSON: it may be YAML, or Bicep's. Raises: `InputError`."""
-    from vmkiln.arm_template.yaml_text import json_of_yaml
     from vmkiln.cli.template_text import kind_of, read_text
 
     text = read_text(path)
@@ -252,7 +252,11 @@ def _parameters_text(path: Path) -> str:
         from vmkiln.cli.bicep import template_and_parameters
 
         return template_and_parameters(path, kind)[1]
-    return json_of_yaml(text, path.name) if kind == "yaml" else text
+    if kind == "yaml":
+        from vmkiln.arm_template.yaml_text import json_of_yaml
+
+        return json_of_yaml(text, path.name)
+    return text
 
 
 def is_file(path: Path) -> bool:
@@ -268,11 +272,13 @@ def read_virtual_networks(files: Sequence[Path] | None) -> dict[str, UserVirtual
 
     Raises: `InputError` for what cannot be read.
     """
+    if not files:
+        return {}
     from vmkiln.cli.template_text import read_text
     from vmkiln.staging.user_network import virtual_networks_of
 
     bodies: list[Any] = []
-    for path in files or ():
+    for path in files:
         try:
             content = json.loads(read_text(path))
         except json.JSONDecodeError as error:

@@ -7,21 +7,22 @@ docs/reference/image-template.md#template, and the ARM template syntax page.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from vmkiln.arm_template.deployment_context import DeploymentContext
-from vmkiln.arm_template.deployment_template import IMAGE_TEMPLATE, IMAGE_TEMPLATE_TYPES, is_deployment_template
+from vmkiln.arm_template.deployment_context import (
+    IMAGE_TEMPLATE,
+    IMAGE_TEMPLATE_TYPES,
+    DeploymentContext,
+    is_deployment_template,
+)
 from vmkiln.arm_template.expression import is_expression
 from vmkiln.arm_template.lenient_json import read_json
-from vmkiln.arm_template.local_deployment import LocalDeployment
-from vmkiln.arm_template.local_outputs import LocalOutput, outputs_of
 from vmkiln.arm_template.parameters.deployment_parameters import (
     GivenParameter,
     ParameterFile,
     ParameterUsed,
     given_parameters,
 )
-from vmkiln.arm_template.parameters.given_references import given_references
 from vmkiln.arm_template.values import member
 from vmkiln.azure_names import NEWEST_API_VERSION
 from vmkiln.errors import Mistake, TemplateInvalid
@@ -39,6 +40,10 @@ from vmkiln.template.wrapped_template import (
     unwrapped_body,
     unwrapped_deployment,
 )
+
+if TYPE_CHECKING:
+    from vmkiln.arm_template.local_deployment import LocalDeployment
+    from vmkiln.arm_template.local_outputs import LocalOutput
 
 _NAME = re.compile(r"[A-Za-z0-9\-_.]{1,64}")
 
@@ -59,7 +64,7 @@ class ResolvedTemplate:
     warnings: tuple[str, ...]
     mask: SecretMask = NO_SECRETS
     parameters: tuple[ParameterUsed, ...] = ()
-    outputs: tuple[LocalOutput, ...] = ()
+    outputs: "tuple[LocalOutput, ...]" = ()
 
 
 def read_image_template(
@@ -90,6 +95,11 @@ def read_image_template(
             _refuse_unused([parameter for name, parameter in given.items() if name not in used])
             return _resolved(resource, file_name, context, NO_SECRETS)
         document = {"parameters": _asked_for(text, given), "resources": [{"type": IMAGE_TEMPLATE, **body}]}
+    from vmkiln.arm_template.local_deployment import LocalDeployment  # noqa: PLC0415
+    from vmkiln.arm_template.parameters.given_references import (  # noqa: PLC0415 (most are no deployments)
+        given_references,
+    )
+
     declared = LocalDeployment(document, {}, context).parameter_names
     document, used = fill_placeholders(document, {name: given[name] for name in given if name not in declared})
     context = context_for(document, context)
@@ -104,7 +114,7 @@ def read_image_template(
 
 
 def _of_deployment(
-    deployment: LocalDeployment, file_name: str, template_name: str, context: DeploymentContext
+    deployment: "LocalDeployment", file_name: str, template_name: str, context: DeploymentContext
 ) -> ResolvedTemplate:
     """The image template of a deployment, and its outputs. Raises TemplateInvalid with the mistakes of both."""
     mistakes: list[Mistake] = []
@@ -115,6 +125,8 @@ def _of_deployment(
         found = replace(found, parameters=deployment.parameters_used)  # before outputs use others
     except TemplateInvalid as error:
         mistakes += error.mistakes
+    from vmkiln.arm_template.local_outputs import outputs_of  # noqa: PLC0415 (most are no deployments)
+
     outputs: tuple[LocalOutput, ...] = ()
     try:
         outputs = outputs_of(deployment)

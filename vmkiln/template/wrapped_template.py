@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vmkiln.arm_template.deployment_template import IMAGE_TEMPLATE, IMAGE_TEMPLATE_TYPES, is_deployment_template
+from vmkiln.arm_template.deployment_context import IMAGE_TEMPLATE, IMAGE_TEMPLATE_TYPES, is_deployment_template
 from vmkiln.arm_template.lenient_json import read_json
 from vmkiln.arm_template.parameters.deployment_parameters import ParameterFile
 from vmkiln.arm_template.values import member

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from vmkiln.cli.commands.runs.run_commands import RunCommands
 from vmkiln.cli.lazy_group import first_line, loaded
 from vmkiln.cli.main import Commands
 from vmkiln.images.image_export import FORMATS
@@ -103,6 +104,22 @@ def test_validate_and_the_list_of_runs_import_little(tmp_path: Path) -> None:
         assert imported & HEAVY <= NEEDED_TO_CHECK_TEMPLATES
 
 
+def test_the_body_of_a_resource_is_checked_without_the_language_of_deployments(tmp_path: Path) -> None:
+    program = """
+import sys
+from vmkiln.cli import main
+try:
+    main.main(["validate", sys.argv[1]])
+except SystemExit as ended:
+    late = {"vmkiln.arm_template.evaluation", "vmkiln.staging.user_network", "yaml", "vmkiln.sealing.key_ring"}
+    print(ended.code or 0, sorted(late & sys.modules.keys()))
+"""
+    environment = {"HOME": str(tmp_path), "VMKILN_HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
+    command = [sys.executable, "-c", program, str(EXAMPLE)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "0 []"
+
+
 def test_validate_reads_of_the_catalogue_what_names_its_publisher(tmp_path: Path) -> None:
     program = """
 import sys
@@ -170,6 +187,17 @@ print(os.environ["PYDANTIC_DISABLE_PLUGINS"], list(_loader.get_plugins()))
 def test_a_command_is_listed_with_the_first_line_of_its_help(name: str) -> None:
     listed = Commands.listed[name]
     assert first_line(loaded(name, listed).help) == listed.text
+
+
+@pytest.mark.parametrize("name", RunCommands.listed)
+def test_a_command_of_runs_is_listed_so_too(name: str) -> None:
+    listed = RunCommands.listed[name]
+    assert first_line(loaded(name, listed).help) == listed.text
+
+
+def test_a_command_of_runs_is_called_as_it_is_listed(tmp_path: Path) -> None:
+    calls: list[Any] = [({}, ["run", "list"]), ({}, ["run", "nope"]), ({}, ["run", "shell", "0123abcd", "ls", "-l"])]
+    assert [code for code, _, _ in called(calls, tmp_path)] == [0, 2, 2]
 
 
 def test_the_help_of_export_names_every_format() -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vmkiln.arm_template.budget import MAXIMUM_STEPS, Budget
-from vmkiln.arm_template.deployment_template import is_deployment_template
+from vmkiln.arm_template.deployment_context import is_deployment_template
 from vmkiln.arm_template.parameters.declared_type import KINDS, LONGEST_KIND, plain_kind, resolved
 from vmkiln.arm_template.values import member
 from vmkiln.portal.templates.source_choice import Choice

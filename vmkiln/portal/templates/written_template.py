@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from vmkiln.arm_template.deployment_template import is_deployment_template
+from vmkiln.arm_template.deployment_context import is_deployment_template
 from vmkiln.errors import Mistake, TemplateInvalid
 from vmkiln.portal.templates.read_text import ReadText, read_text
 from vmkiln.provisioning.kept_texts import sent_back

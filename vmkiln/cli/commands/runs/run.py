@@ -8,13 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vmkiln.azure_names import FLOW_LOG
-from vmkiln.cli.commands.runs.acting import cancel, delete, export, prune, wait
-from vmkiln.cli.commands.runs.failure import failure
-from vmkiln.cli.commands.runs.holding import release, shell
-from vmkiln.cli.commands.runs.retry import retry
 from vmkiln.cli.commands.runs.run_choice import OfTemplateOption, StateOption, none_listed, read_states
-from vmkiln.cli.commands.runs.run_logs import log_path, logs, screenshot
-from vmkiln.cli.commands.runs.timeline import timeline
+from vmkiln.cli.commands.runs.run_logs import log_path
 from vmkiln.cli.completing import RunArgument
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.manual.examples import examples
@@ -37,12 +32,7 @@ if TYPE_CHECKING:
     from vmkiln.store.database import Store
     from vmkiln.store.rows import RunRow
 
-app = typer.Typer(no_args_is_help=True, help="Runs: past and live ones, their phases, their logs.")
-app.command()(timeline)
-app.command()(failure)
 
-
-@app.command("list")
 @examples("vmkiln run list --limit 5", "vmkiln run list --state failed --template web", "vmkiln run list --json")
 def list_(
     limit: Annotated[int, typer.Option(help="How many, the newest first.", min=1)] = 20,
@@ -127,7 +117,6 @@ def _waiting_text(position: QueuePosition | None) -> str:
     return f"  (place {position.position}: {position.reason or 'starts when the service looks'})" if position else ""
 
 
-@app.command()
 @examples("vmkiln run show", "vmkiln run show 0123abcd --json")
 def show(
     run_id: RunArgument = "",
@@ -177,7 +166,6 @@ def _show_confinement(held: dict[str, list[dict[str, object]]], *, as_json: bool
             typer.echo(f"  {'yes' if fact['holds'] else 'NO '}  {fact['name']}: {harmless(told)}")
 
 
-@app.command()
 @examples("vmkiln run flows", "vmkiln run flows 0123abcd --as-allow-list")
 def flows(
     run_id: RunArgument = "",
@@ -229,7 +217,6 @@ def unseen_flows(run: RunRow) -> str:
     )
 
 
-@app.command()
 @examples("vmkiln run receipts 0123abcd")
 def receipts(run_id: RunArgument = "", as_json: JsonOption = False) -> None:
     """Print what was made for a run for a while: when it was made, deleted, and seen to be gone."""
@@ -260,9 +247,3 @@ def told_flow(entry: FlowEntry) -> str:
     went = entry.detail if entry.protocol == "dns" else f"{entry.bytes_out} B out, {entry.bytes_in} B in"
     verdict = "" if entry.verdict == "allowed" else f"  {entry.verdict}"
     return f"{entry.time}  {entry.vm or '-'}  {entry.step or '-'}  {entry.protocol}  {target}  {went}{verdict}"
-
-
-app.command()(logs)
-for command in (cancel, retry, wait, delete, prune, export, release, screenshot):
-    app.command()(command)
-app.command(context_settings={"allow_interspersed_args": False})(shell)
