@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -138,6 +137,8 @@ def read_given(
         template_name=template_name,
         references=references,
     )
+    from vmkiln.cli.written.written_networks import read_virtual_networks
+
     networks = read_virtual_networks(virtual_networks)
     files = _local_files(template, is_allowed=allow_local_files)
     surroundings = _surroundings_of(
@@ -265,29 +266,6 @@ def is_file(path: Path) -> bool:
         return path.is_file()
     except OSError:
         return False
-
-
-def read_virtual_networks(files: Sequence[Path] | None) -> dict[str, UserVirtualNetwork]:
-    """The user's virtual networks in these files, each one resource, an array of them, or an object with `value`.
-
-    Raises: `InputError` for what cannot be read.
-    """
-    if not files:
-        return {}
-    from vmkiln.cli.template_text import read_text
-    from vmkiln.staging.user_network import virtual_networks_of
-
-    bodies: list[Any] = []
-    for path in files:
-        try:
-            content = json.loads(read_text(path))
-        except json.JSONDecodeError as error:
-            raise InputError(f"--virtual-networks: {path} is not JSON: {error}") from error
-        listed = content.get("value", [content]) if isinstance(content, dict) else content
-        bodies += listed if isinstance(listed, list) else [listed]
-    if wrong := [body for body in bodies if not isinstance(body, dict)]:
-        raise InputError(f"--virtual-networks: `{str(wrong[0])[:60]}` is no resource")
-    return virtual_networks_of(bodies)
 
 
 def _local_files(template: Path, *, is_allowed: bool) -> LocalFiles:

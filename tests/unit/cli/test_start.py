@@ -104,7 +104,7 @@ def test_validate_and_the_list_of_runs_import_little(tmp_path: Path) -> None:
         assert imported & HEAVY <= NEEDED_TO_CHECK_TEMPLATES
 
 
-def test_the_body_of_a_resource_is_checked_without_the_language_of_deployments(tmp_path: Path) -> None:
+def test_a_resource_is_checked_without_the_language_of_deployments(tmp_path: Path) -> None:
     program = """
 import sys
 from vmkiln.cli import main

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vmkiln.cli.template_options import read_virtual_networks
+from vmkiln.cli.written.written_networks import read_virtual_networks
 from vmkiln.errors import InputError
 from vmkiln.provisioning.user_networks import virtual_networks_for
 from vmkiln.store.database import opened
