@@ -58,7 +58,7 @@ def host_of(row: HostRow, *, capacity: Room, promised: Room) -> Host:
 
 
 def hosts_now(store: Store, *, capacities: Mapping[str, Room] = NOWHERE) -> list[Host]:
-    """The live hosts with what they have promised: to runs of the queue, and to runs of `vmkiln build` there.
+    """The live hosts with what they have promised: to runs of the queue, to those of `vmkiln build`, and beside runs.
 
     `capacities` has the room of a host at this moment, by its incarnation. It is less than the recorded room when the
     host's disk has filled up since.
@@ -70,11 +70,14 @@ def _hosts(
     store: Store, kept: Sequence[PlacedRun], others: Sequence[RunRow], capacities: Mapping[str, Room]
 ) -> list[Host]:
     found = []
+    rooms = store.rooms.all()
     for row in store.hosts.live():
         capacity = capacities.get(row.incarnation) or capacity_of(row)
         promised = reserved_by(item for item in kept if item.incarnation == row.incarnation)
         mine = (run for run in others if run.facts.get("host_id", row.host_id) == row.host_id)
         promised += sum((promised_to(run).capped(capacity) for run in mine), NOTHING)
+        beside = (Room(room.cpus, room.memory_mib, room.disk_mib) for room in rooms if room.host_id == row.host_id)
+        promised += sum((room.capped(capacity) for room in beside), NOTHING)
         found.append(host_of(row, capacity=capacity, promised=promised))
     return found
 

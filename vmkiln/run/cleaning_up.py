@@ -32,6 +32,7 @@ from vmkiln.run.finished import kept_disk
 from vmkiln.run.held import lease
 from vmkiln.run.run_context import Disks, Staged
 from vmkiln.run.run_event import Notice
+from vmkiln.run.starts import beside_runs
 from vmkiln.run_state import GOING_ON, RunState
 from vmkiln.settings import Settings
 from vmkiln.staging import run_directory
@@ -117,6 +118,9 @@ def end_leftovers(settings: Settings, store: Store, tell: Callable[[str], None])
                 tell(f"run {row.run_id[:8]} of {row.template_name} waits again: its process died")
         with _going_on(problems):
             verify(settings, store, row.run_id)
+    with _going_on(problems):
+        for what in beside_runs.give_back_left(settings, store):
+            tell(f"room of this host is given back that was taken for {what}: its process died")
     with _going_on(problems):
         kept_disk.forget_unwanted(settings, store)
     with _going_on(problems):

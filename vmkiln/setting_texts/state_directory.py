@@ -81,6 +81,11 @@ class StateDirectory:
         return self.home / "leases"
 
     @property
+    def rooms(self) -> Path:
+        """Locks of what takes room of this host beside runs; empty when nothing does."""
+        return self.home / "rooms"
+
+    @property
     def catalogue(self) -> Path:
         """The user's own additions to the platform image catalogue (TOML)."""
         return self.home / "catalogue.toml"

@@ -24,6 +24,7 @@ from vmkiln.store.gates.verdict_table import VerdictTable
 from vmkiln.store.host_table import HostTable
 from vmkiln.store.hosts.kept_table import KeptTable
 from vmkiln.store.hosts.origin_table import OriginTable
+from vmkiln.store.hosts.room_table import RoomTable
 from vmkiln.store.image_table import ImageTable
 from vmkiln.store.notices.outbox_table import OutboxTable
 from vmkiln.store.operation_table import OperationTable, SessionTable
@@ -75,6 +76,7 @@ class Store:
         self.hosts = HostTable(connections)
         self.origins = OriginTable(connections)
         self.kept = KeptTable(connections)
+        self.rooms = RoomTable(connections)
         self.audit = AuditTable(connections)
         self.duties = DutyTable(connections)
         self.timelines = TimelineTable(connections)

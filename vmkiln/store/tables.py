@@ -62,6 +62,16 @@ kept_sources = sa.Table(
     sa.Column("is_booted", sa.Boolean, nullable=False),
     sa.Index("ix_vmkiln_kept_source", "source"),
 )
+taken_rooms = sa.Table(
+    "vmkiln_taken_room",
+    metadata,
+    sa.Column("room_id", sa.String(36), primary_key=True),
+    sa.Column("host_id", sa.String(64), nullable=False),
+    sa.Column("what", sa.String(200), nullable=False),
+    sa.Column("cpus", sa.Integer, nullable=False),
+    sa.Column("memory_mib", sa.BigInteger, nullable=False),
+    sa.Column("disk_mib", sa.BigInteger, nullable=False),
+)
 reservations = sa.Table(
     "vmkiln_reservation",
     metadata,

@@ -27,7 +27,7 @@ from vmkiln.store.database import Store, opened, utc_now
 from vmkiln.store.rows import HostRow, PlacedRun, ReservationRow, RunRow
 
 LEASE_SECONDS = 0.4
-MOST_LOOK_STATEMENTS = 6  # who waits, who has a host, who goes on without, last starts, hosts, the front
+MOST_LOOK_STATEMENTS = 7
 PROPERTIES = {
     "source": {"type": "PlatformImage", "publisher": "Debian", "offer": "debian-12", "sku": "12"},
     "distribute": [{"type": "VHD", "runOutputName": "out"}],

@@ -28,7 +28,9 @@ from vmkiln.host.virtual_machine import Reader, VirtualMachine, bind_run_directo
 from vmkiln.run.held import door, lease, sealing, shell_group
 from vmkiln.run.held.lease import Contents, Lease
 from vmkiln.run.held.sealing import Kept, NotLeased
+from vmkiln.run.room import CONTAINER_GROUP_CPUS, QEMU_MIB, Room
 from vmkiln.run.run_context import BuildHost
+from vmkiln.run.starts import beside_runs
 from vmkiln.run_failures import VirtualMachineLost
 from vmkiln.settings import Settings
 from vmkiln.staging import container_group, run_directory
@@ -113,6 +115,8 @@ async def woken(host: BuildHost, run_id: str, tell: Callable[[str], None]) -> As
         if found is None:
             raise door.not_held(run_id)
         contents = await off_loop(lease.opened, found, store)
+        room, what = _room_of(contents.machine), f"the failed VM of run {run_id[:8]}"
+        await stack.enter_async_context(off_loop_with(lambda: beside_runs.taken(settings, store, room, what)))
         directory = await stack.enter_async_context(off_loop_with(lambda: run_directory.woken(settings.runs, run_id)))
         machine = await off_loop(_laid_out, found, contents, directory)
         most = run_group.limits_of(guests_mib=machine.memory_mib + container_group.MEMORY_MIB)
@@ -141,6 +145,12 @@ async def woken(host: BuildHost, run_id: str, tell: Callable[[str], None]) -> As
             generation=found.generation + 1,
         )
         yield Woken(directory, found, vm, released, again)
+
+
+def _room_of(machine: Machine) -> Room:
+    """What a visit takes of its host: the VM, the container group that leads into it, a copy of the memory; pure."""
+    memory_mib = machine.memory_mib + container_group.MEMORY_MIB + 2 * QEMU_MIB
+    return Room(machine.cpus + CONTAINER_GROUP_CPUS, memory_mib, machine.memory_mib)
 
 
 @contextlib.contextmanager

@@ -1,5 +1,7 @@
 """What build VMs go on from, made for a platform image before a build needs it.
 
+Beside a build the same is made in that build's room, whose VM starts behind it. Here it has room of its own.
+
 *Leaves behind:* the image and what was saved, in the cache. *Undone by:* `saved_vm.make_room`. *Safe to repeat:* yes.
 """
 
@@ -11,14 +13,16 @@ from vmkiln.fetching.guest_way_out import guest_way_out_of
 from vmkiln.host.network import host_watch
 from vmkiln.run.building import resolve_source
 from vmkiln.run.customizing import VM_NAME
+from vmkiln.run.room import QEMU_MIB, Room
 from vmkiln.run.run_context import BuildHost
+from vmkiln.run.starts import beside_runs
 from vmkiln.run.starts.build_vm_start import base_of, why_all_cold
 from vmkiln.run.vm_shape import decide_shape
 from vmkiln.staging import virtual_network
 from vmkiln.template.source import PlatformImageSource
 from vmkiln.template.vm_profile import VmProfile
-from vmkiln.waiting.off_loop import off_loop
-from vmkiln.warm.saved_base import Base, BaseStart, obtain_saved_base
+from vmkiln.waiting.off_loop import off_loop, off_loop_with
+from vmkiln.warm.saved_base import SPARE_MIB, Base, BaseStart, obtain_saved_base
 
 
 async def warmed(
@@ -50,9 +54,11 @@ async def warmed(
     )
     network = virtual_network.decide(await host_watch.host_addresses(), is_windows=False)
     base = base_of(host, source, shape, network, name=VM_NAME)
-    start = await obtain_saved_base(
-        settings.saved_vms, base, may_make=True, most_mib=settings.most_saved_vms_mib, progress=progress
-    )
+    room = Room(base.cpus, base.memory_mib + QEMU_MIB, base.memory_mib + SPARE_MIB)
+    async with off_loop_with(lambda: beside_runs.taken(settings, host.store, room, f"saving a booted {image.sku}")):
+        start = await obtain_saved_base(
+            settings.saved_vms, base, may_make=True, most_mib=settings.most_saved_vms_mib, progress=progress
+        )
     return base, start
 
 
