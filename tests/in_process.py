@@ -41,8 +41,9 @@ OWNER = "owner"
 MOST_KEPT = 20
 ALLOWED = {
     "Reader": {Permission.READ},
-    "Contributor": {Permission.READ, Permission.WRITE, Permission.DELETE, Permission.ACTION},
+    "Contributor": set(Permission) - {Permission.ASSIGN},
     "Owner": set(Permission),
+    "Runner": {Permission.READ, Permission.WRITE, Permission.DELETE, Permission.ACTION},  # none of Azure's
 }
 
 

@@ -6,6 +6,7 @@ import pytest
 from in_process import GROUP, OTHER_SUBSCRIPTION, SUBSCRIPTION, InProcess, add_group, code_of
 
 from vmkiln.api.identity.caller import Permission
+from vmkiln.azure_names import IMAGE_TEMPLATE
 from vmkiln.rights.built_in_roles import rights_of
 
 AUTHORIZATION = "providers/Microsoft.Authorization"
@@ -147,6 +148,7 @@ def test_azures_built_in_roles_are_found_by_name_and_assigned_by_guid(filled: In
 
 NETWORKS = f"{GROUP}/providers/Microsoft.Network/virtualNetworks"
 IMAGES = f"{GROUP}/providers/Microsoft.Compute/images/i"
+HELD = f"{GROUP}/providers/{IMAGE_TEMPLATE}/web/providers/Vmkiln.Builds/runs/r"
 
 
 @pytest.mark.parametrize(
@@ -155,6 +157,13 @@ IMAGES = f"{GROUP}/providers/Microsoft.Compute/images/i"
         ("Network Contributor", [(Permission.WRITE, NETWORKS)], [(Permission.READ, IMAGES), (Permission.READ, GROUP)]),
         ("Managed Identity Operator", [(Permission.ACTION, IDENTITY)], [(Permission.WRITE, IDENTITY)]),
         ("User Access Administrator", [(Permission.ASSIGN, IMAGES)], [(Permission.WRITE, IMAGES)]),
+        ("Contributor", [(Permission.SHELL, HELD), (Permission.ACTION, HELD)], [(Permission.ASSIGN, HELD)]),
+        ("Reader", [(Permission.READ, HELD)], [(Permission.SHELL, HELD)]),
+        (
+            "Virtual Machine Administrator Login",
+            [(Permission.SHELL, HELD), (Permission.READ, HELD)],
+            [(Permission.ACTION, HELD), (Permission.WRITE, HELD), (Permission.READ, IMAGES)],
+        ),
         ("Monitoring Reader", [(Permission.READ, IMAGES)], [(Permission.ACTION, IMAGES)]),
         ("489581de-a3bd-480d-9518-53dea7416b33", [], [(Permission.READ, GROUP)]),
     ],

@@ -77,7 +77,7 @@ def test_each_caller_is_told_what_their_own_roles_allow(living: InProcess) -> No
         return [(row["scope"], row["allowed"]) for row in answer.json()["value"]]
 
     living.access.roles["guest"] = [("Reader", GROUP), ("Reader", GROUP), ("Owner", f"{GROUP}2")]
-    everything = ["action", "assign", "delete", "read", "write"]
+    everything = ["action", "assign", "delete", "read", "shell", "write"]
     assert told("guest") == [(GROUP, ["read"]), (f"{GROUP}2", everything)]
     assert told("reader") == [(f"/subscriptions/{SUBSCRIPTION}", ["read"])]
     living.access.roles["nobody"] = []

@@ -25,7 +25,16 @@ from vmkiln.api.resources import (
 )
 from vmkiln.api.staging import staging_resources, used_by_machines
 from vmkiln.api.storage import containers, storage_accounts
-from vmkiln.api.virtual_machine_images import image_templates, past_runs, plans, run_logs, run_pictures, runs, triggers
+from vmkiln.api.virtual_machine_images import (
+    image_templates,
+    past_runs,
+    plans,
+    run_logs,
+    run_pictures,
+    run_shells,
+    runs,
+    triggers,
+)
 from vmkiln.api.whole_groups import group_export, group_move
 
 ALL_ROUTES: tuple[Route, ...] = (
@@ -35,6 +44,7 @@ ALL_ROUTES: tuple[Route, ...] = (
     *plans.ROUTES,
     *run_logs.ROUTES,
     *run_pictures.ROUTES,
+    *run_shells.ROUTES,
     *triggers.ROUTES,
     *all_runs.ROUTES,
     *all_images.ROUTES,

@@ -7,12 +7,13 @@ Source: Microsoft, "Azure built-in roles" (names and GUIDs are the same in every
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from vmkiln.azure_names import IMAGE_TEMPLATE
 from vmkiln.azure_roles import GUIDS, NAMES
 from vmkiln.rights.rights import Permission, Rights
 
 OWNER, CONTRIBUTOR, READER = "Owner", "Contributor", "Reader"
 READ = frozenset({Permission.READ})
-MANAGE = frozenset({Permission.READ, Permission.WRITE, Permission.DELETE, Permission.ACTION})
+MANAGE = frozenset({Permission.READ, Permission.WRITE, Permission.DELETE, Permission.ACTION, Permission.SHELL})
 ALL = MANAGE | {Permission.ASSIGN}
 # what a role allows; with a prefix of resource types, only to those (a provider, or a provider and a type)
 ALLOWED: Mapping[str, tuple[frozenset[Permission], str]] = {
@@ -28,6 +29,8 @@ ALLOWED: Mapping[str, tuple[frozenset[Permission], str]] = {
     "Managed Identity Contributor": (MANAGE, "Microsoft.ManagedIdentity/userAssignedIdentities"),
     "Managed Identity Operator": (READ | {Permission.ACTION}, "Microsoft.ManagedIdentity/userAssignedIdentities"),
     "Network Contributor": (MANAGE, "Microsoft.Network"),
+    # who is root in it: the user of the steps may use sudo
+    "Virtual Machine Administrator Login": (READ | {Permission.SHELL}, IMAGE_TEMPLATE),
     "Compute Gallery Artifacts Publisher": (MANAGE, "Microsoft.Compute/galleries"),
     "Compute Gallery Image Reader": (READ, "Microsoft.Compute/galleries"),
     "Storage Account Contributor": (MANAGE, "Microsoft.Storage/storageAccounts"),
@@ -45,6 +48,7 @@ _ACTIONS: Mapping[Permission, str] = {
     Permission.WRITE: "write",
     Permission.DELETE: "delete",
     Permission.ACTION: "action",
+    Permission.SHELL: "runs/shell/action",
 }
 
 

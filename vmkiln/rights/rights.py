@@ -5,7 +5,10 @@ from enum import StrEnum
 
 
 class Permission(StrEnum):
-    """What a caller must be allowed to do in the scope of the path; `NONE` needs no login, `ANY` only a login."""
+    """What a caller must be allowed to do in the scope of the path; `NONE` needs no login, `ANY` only a login.
+
+    `SHELL` is to enter a VM, which no other action has in it.
+    """
 
     NONE = "none"
     ANY = "any"
@@ -14,6 +17,7 @@ class Permission(StrEnum):
     DELETE = "delete"
     ACTION = "action"
     ASSIGN = "assign"
+    SHELL = "shell"
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ IMAGE_BUILDER = "microsoft.virtualmachineimages"
 REQUEST, CORRELATION = "x-ms-request-id", "x-ms-correlation-request-id"
 CLIENT_REQUEST = "x-ms-client-request-id"
 NO_GUID = "00000000-0000-0000-0000-000000000000"
-CHANGING = {Permission.WRITE, Permission.DELETE, Permission.ACTION, Permission.ASSIGN}
+CHANGING = {Permission.WRITE, Permission.DELETE, Permission.ACTION, Permission.ASSIGN, Permission.SHELL}
 _GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 

@@ -48,7 +48,8 @@ LOOK_SECONDS = 0.1
 def shell(run_id: NamedRunArgument, command: CommandArgument = None) -> None:
     """Enter the failed VM of a run that is held (`vmkiln build --on-error hold`); one shell at a time.
 
-    It is woken for that, and put on disk again behind it, as it is then.
+    It is woken for that, and put on disk again behind it, as it is then. Who is logged in to a service (`vmkiln login`)
+    needs its leave for a run of an image template: the action Vmkiln.Builds/runs/shell/action. It is recorded there.
     """
     import asyncio
 
@@ -58,8 +59,9 @@ def shell(run_id: NamedRunArgument, command: CommandArgument = None) -> None:
     with opened_store(settings, say) as store:
         run = store.runs.find(run_id)
         folder = None if _is_on_disk(settings, run) else _folder(settings, run)
-        with audited(store, RUN_SHELL, run_id_of(run.resource_group, run.template_name, run.run_id)):
-            pass
+        if not asyncio.run(_has_leave(run)):
+            with audited(store, RUN_SHELL, run_id_of(run.resource_group, run.template_name, run.run_id)):
+                pass
         if folder is None:
             status = asyncio.run(_woken(settings, store, run.run_id, command or ()))
     if folder is not None:
@@ -86,6 +88,36 @@ def release(run_id: NamedRunArgument, as_json: JsonOption = False) -> None:
                 with long_work(f"waiting until nobody is in the failed VM of run {run.run_id[:8]}"):
                     _delete(settings, store, run.run_id)
     told_done(f"run {run.run_id[:8]}: released", {"released": run.run_id}, as_json=as_json)
+
+
+async def _has_leave(run: RunRow) -> bool:
+    """Ask the service of the context in use whether who is logged in there may enter, which it records.
+
+    False where nobody has to be asked: without such a context the user of this state directory is its operator, and
+    only they have a run of `vmkiln build`. Raises: `ArmError` when it is refused; `InputError`, `ServiceAway`.
+    """
+    import os
+
+    from vmkiln.azure_names import NEWEST_API_VERSION
+    from vmkiln.cli.arm_client import remote_client
+    from vmkiln.cli.contexts import contexts_file, read_contexts
+    from vmkiln.errors import ArmError, InputError
+
+    context = read_contexts(contexts_file(os.environ)).in_use
+    if context is None or not run.template_id:
+        return False
+    path = f"{run.template_id}/providers/Vmkiln.Builds/runs/{run.run_id}/shell"
+    async with remote_client(context) as client:
+        try:
+            await client.request("POST", path, api_version=NEWEST_API_VERSION)
+        except ArmError as error:
+            if error.status != 404:
+                raise
+            raise InputError(
+                f"{context.url} does not know the run {run.run_id[:8]}, or you may not read it",
+                hint="`vmkiln context use` chooses the service whose run it is",
+            ) from error
+    return True
 
 
 def _is_on_disk(settings: Settings, run: RunRow) -> bool:

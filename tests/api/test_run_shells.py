@@ -1,0 +1,90 @@
+"""Leave to enter a failed VM that is held: who has it, who has not, and that either is on record."""
+
+import uuid
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from in_process import GROUP, SUBSCRIPTION, TEMPLATE, InProcess, TestAccess, code_of, run_with_blobs
+
+from vmkiln.audit.act_names import RUN_SHELL
+from vmkiln.rights.built_in_roles import CONTRIBUTOR, OWNER, READER, actions_of
+from vmkiln.store.audit_table import AuditQuery
+from vmkiln.store.database import utc_now
+from vmkiln.store.rows import HostRow
+
+RUN_ID = str(uuid.UUID(int=7))
+RUN = f"{TEMPLATE}/providers/Vmkiln.Builds/runs/{RUN_ID}"
+SHELL = f"{RUN}/shell"
+
+
+@pytest.fixture
+def people(access: TestAccess) -> dict[str, str]:
+    """Somebody of each role in the group; by name their role."""
+    roles = {"ann": OWNER, "ben": CONTRIBUTOR, "eve": READER, "ron": "Runner"}
+    access.roles |= {name: [(role, GROUP)] for name, role in roles.items()}
+    access.roles["far"] = [(OWNER, f"{GROUP}2")]
+    return roles
+
+
+@pytest.fixture
+def held(living: InProcess) -> InProcess:
+    """The run's failed VM lies on a host's disk for an hour."""
+    run_with_blobs(living, RUN_ID)
+    store = living.service.store
+    store.hosts.register(HostRow("i", "its-id", "kiln-3", "x86_64", "", "", 8, 1024, 1024), lease_seconds=60)
+    until = (utc_now() + timedelta(hours=1)).isoformat(timespec="seconds")
+    lease: Any = {"host_id": "its-id", "until": until}
+    store.runs.add_facts(RUN_ID, lease=lease)
+    return living
+
+
+def acts(service: InProcess) -> list[tuple[str, str, int, str]]:
+    query = AuditQuery(SUBSCRIPTION, utc_now() - timedelta(hours=1), utc_now() + timedelta(hours=1))
+    found = [act for act in service.service.store.audit.find(query, limit=50) if act.operation == RUN_SHELL]
+    return [(act.caller, str(act.status), act.code, act.resource_id) for act in found]
+
+
+@pytest.mark.parametrize(("name", "status"), [("ann", 200), ("ben", 200), ("eve", 403), ("ron", 403), ("far", 403)])
+def test_who_may_enter_is_told_where_and_who_may_not_is_refused(
+    held: InProcess, people: dict[str, str], name: str, status: int
+) -> None:
+    answer = held.request("POST", SHELL, token=name)
+    assert answer.status_code == status, answer.text
+    if status == 200:
+        assert answer.json()["host"] == "kiln-3"
+        assert answer.json()["heldUntil"] > utc_now().isoformat()
+    else:
+        assert code_of(answer) == "AuthorizationFailed"
+        assert f"'{RUN_SHELL}'" in answer.text, "which action is missing"
+    wanted = "Succeeded" if status == 200 else "Failed"
+    assert held.service.audit.flush(10)
+    assert acts(held) == [(name, wanted, status, RUN)], "who, and which run"
+
+
+def test_a_role_to_run_is_none_to_enter_and_the_other_way_round(held: InProcess, people: dict[str, str]) -> None:
+    assert held.request("POST", f"{RUN}/retry", token="ron").status_code == 202
+    assert list(actions_of("Virtual Machine Administrator Login")) == [
+        "Microsoft.VirtualMachineImages/imageTemplates/*/read",
+        "Microsoft.VirtualMachineImages/imageTemplates/*/runs/shell/action",
+    ]
+    assert list(actions_of(READER)) == ["*/read"]
+    assert list(actions_of(CONTRIBUTOR)) == ["*"]
+
+
+def test_a_run_of_which_nothing_is_held_is_not_entered(held: InProcess) -> None:
+    store = held.service.store
+    store.runs.add_facts(RUN_ID, lease=None)
+    answer = held.request("POST", SHELL)
+    assert (answer.status_code, code_of(answer)) == (409, "RunNotHeld")
+    over: Any = {"host_id": "its-id", "until": (utc_now() - timedelta(seconds=1)).isoformat()}
+    store.runs.add_facts(RUN_ID, lease=over)
+    assert held.request("POST", SHELL).status_code == 409
+    assert held.request("POST", SHELL.replace(RUN_ID, str(uuid.UUID(int=8)))).status_code == 404
+
+
+def test_a_lock_against_changes_keeps_everybody_out(held: InProcess) -> None:
+    lock = f"/subscriptions/{SUBSCRIPTION}/providers/Microsoft.Authorization/locks/keep?api-version=2016-09-01"
+    assert held.put(lock, {"properties": {"level": "ReadOnly"}}).status_code == 201
+    answer = held.request("POST", SHELL)
+    assert (answer.status_code, code_of(answer)) == (409, "ScopeLocked")
