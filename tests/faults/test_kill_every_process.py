@@ -35,7 +35,7 @@ GONE_SECONDS = 60.0  # in which the kernel takes down the namespaces of all that
 HELD_SECONDS = 120.0
 CANCEL, BESIDE, RUNNER = "cancel", "beside", "service"
 LAUNCHER = "launcher"
-NAMESPACES = (RUNNER, LAUNCHER, "supervisor", PARENT, "pasta", "resolver", "host watch", "flow watch")
+NAMESPACES = (RUNNER, LAUNCHER, "supervisor", PARENT, "pasta", "resolver", "flow watch")
 GUESTS = (*NAMESPACES, "container group", "build VM", "packer")
 PROCESSES = {
     RUNNER: "the service, a worker, or the command that builds",
@@ -45,7 +45,6 @@ PROCESSES = {
     "pasta": "the egress leg",
     "resolver": "answers the guests' names",
     "flow watch": "tells connections",
-    "host watch": "ip, which tells what addresses the host gets",
     "container group": "QEMU of the container group",
     "build VM": "QEMU of the build VM; in P11 of the validation VM",
     "packer": "Packer in the container group",
@@ -96,10 +95,8 @@ def expected_end(moment: Moment, victim: str) -> tuple[str, str, str]:
             return "Failed", "NamespaceTerminated", "the launcher ended"
         case "supervisor" | "supervisor's parent":
             return "Failed", "NamespaceTerminated", "the supervisor of the run's namespaces ended"
-        case "pasta" | "resolver" | "host watch" | "flow watch":
-            words = {"resolver": "the resolver", "host watch": "ip monitor", "flow watch": "flow-watch"}.get(
-                victim, victim
-            )
+        case "pasta" | "resolver" | "flow watch":
+            words = {"resolver": "the resolver", "flow watch": "flow-watch"}.get(victim, victim)
             return "Failed", "EgressTerminated", f"{words} ended with status -9"
         case "container group":
             return "Failed", "ContainerGroupTerminated", "the container group ended"

@@ -71,7 +71,8 @@ async def leg(inside: namespace.Namespace) -> AsyncIterator[list[Fact]]:
         assert name == network_setup.EGRESS
         kept.extend(facts)
 
-    async with network_setup._egress(inside, NETWORK, keep):
+    async with network_setup._begun(inside, NETWORK) as egress:
+        await egress.up(keep)
         yield kept
 
 

@@ -63,14 +63,3 @@ def test_a_talk_that_was_open_ends_when_the_host_gets_its_address(runs: World) -
         assert time.monotonic() < deadline
     after = {item["comment"]: item["packets"] for item in runs.ask("rules", name="one")}
     assert after["host, private and link-local"] > counted["host, private and link-local"]
-
-
-def test_a_run_ends_when_it_cannot_see_its_host_any_more(runs: World) -> None:
-    runs.ask("open_run", name="unseeing")
-    assert runs.ask("egress_lost", name="unseeing") is None
-    runs.ask("on_host", arguments=["pkill", "-n", "-x", "ip"])
-    deadline = time.monotonic() + 10
-    while not (reason := runs.ask("egress_lost", name="unseeing")):
-        assert time.monotonic() < deadline
-    assert "ip monitor ended" in reason
-    runs.ask("close_run", name="unseeing")

@@ -24,7 +24,7 @@ LOOKED_AFTER = {  # where a start is not awaited in its own function, and who le
     "host/supervisor.py:accept": "_answer, which answers whatever happens",
     "host/supervisor.py:_answer": "_keep, which tells the end whatever happens",
     "host/namespace.py:opened": "listen, which tells whoever waits that the namespace is lost",
-    "host/network/network_setup.py:_egress": "_watch, which tells that the egress leg is lost",
+    "host/network/network_setup.py:_begun": "_watch, which tells that the egress leg is lost",
     "notice/mail.py:send_by_mail": "its future, which is waited for with a deadline; then its connection is cut",
     "listener.py:_own": "_told, which logs; when none is taken any more, the listener ends",
     "host/virtual_machine.py:running": "it is in the list that is waited for",

@@ -77,12 +77,14 @@ async def run(
     on_stderr: Callable[[bytes], None] | None = None,
     before_exec: Callable[[], None] | None = None,
     kept_bytes: int | None = None,
+    ends_anyway: bool = False,
 ) -> Completed:
     """Run a program to its end and return what it printed.
 
     `environment` is its whole environment; without it, it gets what `environment.ordinary` lets through. `before_exec`
     is as in `start`. `on_stdout` and `on_stderr` get each chunk of output as it arrives (for progress). Of each output
-    about the last `kept_bytes` are returned, for a program that is not believed. Cancelling the call kills it.
+    about the last `kept_bytes` are returned, for a program that is not believed. `ends_anyway` is as in `start`.
+    Cancelling the call kills it.
 
     Raises: `HostUnfit` when the program is not installed; `CommandFailed` on a non-zero exit (unless `check` is
     false) or when the limit is reached.
@@ -95,6 +97,7 @@ async def run(
         environment=environment,
         directory=directory,
         before_exec=before_exec,
+        ends_anyway=ends_anyway,
     ) as process:
         try:
             async with asyncio.timeout(timeout_seconds):
@@ -177,6 +180,7 @@ async def start(
     new_session: bool = True,
     umask: int = -1,
     before_exec: Callable[[], None] | None = None,
+    ends_anyway: bool = False,
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """A running program, killed (with its process group) when the block is left.
 
@@ -185,8 +189,14 @@ async def start(
     ours. `before_exec` is called in the new process, where nothing of asyncio may be touched; when it raises, the
     process ends with status 126 and says why on its standard error.
 
+    One that `ends_anyway` need not be ended with us: it ends in a moment, or with the process id namespace of which
+    this is the first process. It is begun without a copy of this process, which takes a service some 20 ms in which
+    its event loop stands still; and it has our limit of files.
+
     Raises: `HostUnfit` when the program is not installed.
     """
+    if ends_anyway and before_exec is not None:
+        raise ValueError("what is done before a program begins needs a copy of this process")
     texts = [str(argument) for argument in arguments]
     logger.debug("starting: %s", shlex.join(texts))
     starting = asyncio.create_subprocess_exec(
@@ -199,7 +209,7 @@ async def start(
         pass_fds=tuple(pass_fds),
         start_new_session=new_session,
         umask=umask,
-        preexec_fn=functools.partial(prepare, before_exec),
+        preexec_fn=None if ends_anyway else functools.partial(prepare, before_exec),
     )
     try:
         # also when we are cancelled meanwhile, and then ended below: asyncio would kill the process alone, and wait

@@ -325,7 +325,7 @@ async def _map_ids(process_id: int, *, use_subordinate_ids: bool) -> None:
     ):
         subordinate = await off_loop(own_range, file) if use_subordinate_ids else None
         arguments = id_map_arguments(program, process_id, own_id=own_id, subordinate=subordinate)
-        both.append(command.run(arguments, timeout_seconds=START_SECONDS))
+        both.append(command.run(arguments, timeout_seconds=START_SECONDS, ends_anyway=True))
     for ended in await asyncio.gather(*both, return_exceptions=True):
         if isinstance(ended, BaseException):
             raise ended

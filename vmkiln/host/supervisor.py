@@ -120,6 +120,7 @@ class _Server:
                         stdin=base64.b64decode(request["stdin"]),
                         timeout_seconds=request["timeout_seconds"],
                         check=False,
+                        ends_anyway=True,  # at the latest with this process
                     )
                     answer |= {
                         "status": completed.exit_status,

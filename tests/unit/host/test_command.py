@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from vmkiln.errors import CommandFailed, HostUnfit
+from vmkiln.host import command
 from vmkiln.host.command import run, start
 
 
@@ -185,3 +186,17 @@ async def test_of_a_program_that_is_not_believed_the_last_is_kept() -> None:
     assert done.stdout.endswith(b"end\n")
     assert 1000 <= len(done.stdout) < 200_000
     assert heard == 4_000_004
+
+
+async def test_what_ends_anyway_begins_without_a_copy_of_this_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of ours is done between fork and exec, so that there need not be a fork of all our memory."""
+    marked = tmp_path / "copied"
+    monkeypatch.setattr(command, "prepare", lambda _before: marked.touch())
+    assert (await run(["echo", "here"], timeout_seconds=20, ends_anyway=True)).text == "here\n"
+    assert not marked.exists()
+    await run(["true"], timeout_seconds=20)
+    assert marked.exists()
+    with pytest.raises(ValueError, match="needs a copy"):
+        await run(["true"], timeout_seconds=20, ends_anyway=True, before_exec=lambda: None)

@@ -8,12 +8,14 @@ What is refused once stays refused until the run ends.
 
 import asyncio
 import contextlib
+import errno
 import json
-from collections.abc import AsyncIterator, Sequence
+import socket
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv4Network
 
-from vmkiln.errors import VmkilnError
+from vmkiln.errors import HostUnfit, VmkilnError
 from vmkiln.host import command
 from vmkiln.host.namespace import Namespace
 from vmkiln.host.network.network_namespace import Network, forbidden_networks
@@ -21,6 +23,10 @@ from vmkiln.host.network.network_namespace import Network, forbidden_networks
 LOOK_SECONDS = 10  # between two looks when nothing is told
 SETTLE_SECONDS = 0.05  # changes come in bursts
 READ_SECONDS = 10
+# links, addresses and routes of IPv4 (linux/rtnetlink.h)
+GROUPS = 0x1 | 0x10 | 0x40
+MOST_MESSAGE_BYTES = 65_536
+MOST_OF_A_BURST = 1000  # messages that are thrown away before the host is looked at
 WIDEST_LINK = 8  # a route without a gateway to more than a /8 is a way out (a tunnel), not a network of neighbours
 
 
@@ -30,7 +36,10 @@ async def host_addresses() -> tuple[IPv4Interface, ...]:
     Raises: `CommandFailed`, `HostUnfit`.
     """
     questions = (["address", "show"], ["route", "show", "table", "all"])
-    asking = (command.run(["ip", "-json", "-4", *words], timeout_seconds=READ_SECONDS) for words in questions)
+    asking = (
+        command.run(["ip", "-json", "-4", *words], timeout_seconds=READ_SECONDS, ends_anyway=True)
+        for words in questions
+    )
     addresses, routes = await asyncio.gather(*asking)
     return (*parse_addresses(addresses.text), *parse_routes(routes.text))
 
@@ -65,20 +74,19 @@ def not_yet_refused(known: Sequence[IPv4Network], now: Sequence[IPv4Interface]) 
 
 @dataclass(frozen=True)
 class Sight:
-    """The program that tells what changes at the host, and the first look at what it has, begun after that."""
+    """Where the kernel tells that the host changed, and the first look at what it has, begun after that."""
 
-    process: asyncio.subprocess.Process
+    changes: socket.socket
     first: "asyncio.Task[tuple[IPv4Interface, ...]]"
 
 
 @contextlib.asynccontextmanager
 async def looking() -> AsyncIterator[Sight]:
     """Begin to look, while something else is done; ended when the block is left. Raises: `HostUnfit`."""
-    arguments = ["ip", "-oneline", "-4", "monitor", "address", "route", "link"]
-    async with command.start(arguments, stdout=command.PIPE) as process:
+    with _told_of_changes() as changes:
         first = asyncio.create_task(host_addresses())
         try:
-            yield Sight(process, first)
+            yield Sight(changes, first)
         finally:
             first.cancel()
             await asyncio.wait([first])
@@ -94,7 +102,7 @@ async def watched(
     passed. Raises: `CommandFailed`, `HostUnfit`.
     """
     known = await _refuse(namespace, network.forbidden, await sight.first)
-    watching = asyncio.create_task(_go_on(namespace, sight.process, known, lost))
+    watching = asyncio.create_task(_go_on(namespace, sight.changes, known, lost))
     try:
         yield
     finally:
@@ -104,31 +112,56 @@ async def watched(
 
 async def _go_on(
     namespace: Namespace,
-    process: asyncio.subprocess.Process,
+    changes: socket.socket,
     known: tuple[IPv4Network, ...],
     lost: "asyncio.Future[str]",
 ) -> None:
     try:
-        while await _told(process):
+        while True:
+            await _told(changes)
             known = await _refuse(namespace, known, await host_addresses())
-        reason = f"ip monitor ended with status {await process.wait()}"
     except (VmkilnError, OSError, ValueError, KeyError) as error:
         reason = f"the host's addresses cannot be watched: {error}"
     if not lost.done():
         lost.set_result(reason)
 
 
-async def _told(process: asyncio.subprocess.Process) -> bool:
-    """Wait until something changed, or some time has passed. False when nothing is told any more."""
-    assert process.stdout is not None  # asked for by watched
+def _told_of_changes() -> socket.socket:
+    """A socket of the kernel's that tells of links, addresses and routes of this network. Raises: `HostUnfit`."""
+    changes = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
     try:
+        changes.bind((0, GROUPS))
+    except OSError as error:
+        changes.close()
+        raise HostUnfit(f"the kernel does not tell of changes at this host's network: {error}") from error
+    return changes
+
+
+async def _told(changes: socket.socket) -> None:
+    """Wait until something changed, or some time has passed. Raises: `OSError` when nothing is told any more."""
+    with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(LOOK_SECONDS):
-            if not await process.stdout.read(65536):
-                return False
+            await _message(changes)
         await asyncio.sleep(SETTLE_SECONDS)
-    except TimeoutError:
-        pass
-    return True
+    with contextlib.suppress(BlockingIOError):  # the rest of the burst; whatever comes behind it is one more change
+        for _ in range(MOST_OF_A_BURST):
+            with _more_than_fits():
+                changes.recv(MOST_MESSAGE_BYTES)
+
+
+async def _message(changes: socket.socket) -> None:
+    with _more_than_fits():
+        await asyncio.get_running_loop().sock_recv(changes, MOST_MESSAGE_BYTES)
+
+
+@contextlib.contextmanager
+def _more_than_fits() -> Iterator[None]:
+    """More was told than the socket has room for, so something changed all the same."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOBUFS:
+            raise
 
 
 async def _refuse(

@@ -10,6 +10,7 @@ import functools
 import json
 import time
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from vmkiln.errors import HostUnfit
@@ -68,9 +69,11 @@ async def joined(
     """
     await namespace.run(["nft", "-f", "-"], stdin=rules_of(namespace, network).encode())
     await namespace.write({f"/proc/sys/{key}": value for key, value in sysctl_values().items()})
-    await namespace.run(["ip", "-batch", "-"], stdin=ip_batch(network).encode())
     policy, upstream = network.egress_policy, str(network.egress.upstream_dns)
     async with contextlib.AsyncExitStack() as stack:
+        egress = await stack.enter_async_context(_begun(namespace, network))  # it takes the longest
+        sight = await stack.enter_async_context(host_watch.looking())
+        await namespace.run(["ip", "-batch", "-"], stdin=ip_batch(network).encode())
         orders = resolver_program.Orders(str(network.egress.dns), upstream, policy)
         services = [await stack.enter_async_context(resolver.answering(namespace, orders, on_question))]
         if policy.mode is EgressMode.ALLOW_LIST:
@@ -80,8 +83,7 @@ async def joined(
             address_orders = address_service.orders_of(network)
             giving = address_service.giving(namespace, address_orders, on_address)
             services.append(await stack.enter_async_context(giving))
-        sight = await stack.enter_async_context(host_watch.looking())
-        lost = await stack.enter_async_context(_egress(namespace, network, on_confinement))
+        lost = await egress.up(on_confinement)
         for service in services:
             await service.ready()
             service.tell_end(lost)
@@ -95,10 +97,34 @@ def rules_of(namespace: Namespace, network: Network) -> str:
     return firewall(network, resolver=ids[0], proxy=ids[1], addresses=ids[2])
 
 
+@dataclass(frozen=True)
+class Egress:
+    """The egress leg as it begins; `lost` ends with a reason when it ends."""
+
+    namespace: Namespace
+    jail: EgressJail
+    process_id: int
+    lost: "asyncio.Future[str]"
+
+    async def up(self, on_confinement: OnConfinement | None) -> "asyncio.Future[str]":
+        """Return when it is up, held as it is meant to be. Raises: `HostUnfit`, `NotConfined`."""
+        try:
+            async with asyncio.timeout(EGRESS_SECONDS):
+                while not await off_loop(_egress_is_up, self.namespace):
+                    if self.lost.done():
+                        raise HostUnfit(f"the egress leg did not start: {self.lost.result()}")
+                    await asyncio.sleep(PAUSE_SECONDS)
+        except TimeoutError as error:
+            raise HostUnfit(f"pasta did not bring up the egress leg within {EGRESS_SECONDS} s") from error
+        facts = await _confined(self.namespace, self.jail, self.process_id, self.lost)
+        if on_confinement is not None:
+            await on_confinement(EGRESS, facts)
+        return self.lost
+
+
 @contextlib.asynccontextmanager
-async def _egress(
-    namespace: Namespace, network: Network, on_confinement: OnConfinement | None
-) -> AsyncIterator["asyncio.Future[str]"]:
+async def _begun(namespace: Namespace, network: Network) -> AsyncIterator[Egress]:
+    """The egress leg, which makes its link while something else is done."""
     jail = await egress_jail.jail_of(
         own_id=namespace.service_id(EGRESS_ID), user_path=namespace.user_path, network_path=namespace.network_path
     )
@@ -116,18 +142,7 @@ async def _egress(
             if namespace.group is not None:
                 with contextlib.suppress(ProcessLookupError):  # it has ended, and what watches it says why
                     await off_loop(namespace.group.add, process.pid)
-            async with asyncio.timeout(EGRESS_SECONDS):
-                while not await off_loop(_egress_is_up, namespace):
-                    if lost.done():
-                        raise HostUnfit(f"the egress leg did not start: {lost.result()}")
-                    await asyncio.sleep(PAUSE_SECONDS)
-            facts = await _confined(namespace, jail, process.pid, lost)
-            if on_confinement is not None:
-                await on_confinement(EGRESS, facts)
-        except TimeoutError as error:
-            raise HostUnfit(f"pasta did not bring up the egress leg within {EGRESS_SECONDS} s") from error
-        else:
-            yield lost
+            yield Egress(namespace, jail, process.pid, lost)
         finally:
             watching.cancel()
 
