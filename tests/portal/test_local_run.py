@@ -63,3 +63,12 @@ def test_only_who_reads_the_whole_service_reads_it(browser: Visitor, living: InP
     assert living.request("GET", f"{path}{below}", token="nobody").status_code == 401
     found = living.request("GET", f"{path}{below}", token="root").status_code
     assert found == (404 if below in {"/pictures/none", "/flows"} else 200)
+
+
+def test_one_that_ended_before_its_first_phase_was_in_no_queue(browser: Visitor, living: InProcess) -> None:
+    _, path = failed_of_command(living, browser)
+    living.service.store.connections.change(tables.phases.delete())
+    browser.token = "root"
+    page = browser.get(f"/portal{path}").text
+    assert "Failed before its first phase" in page
+    assert "in the queue" not in page

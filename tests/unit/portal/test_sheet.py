@@ -55,3 +55,14 @@ def test_a_state_has_a_colour_of_the_sheet_and_an_icon() -> None:
     known = {state.lower() for state in RunState}
     assert known <= set(KIND_OF_STATE), "every state of a run"
     assert kind_of_state("never seen") == ("muted", "unknown")
+
+
+def test_every_token_that_a_sheet_uses_is_there() -> None:
+    """A line whose colour is no token is not drawn, and nothing else tells."""
+    declared = set(re.findall(r"(--[\w-]+):", SHEET))
+    sheets = [file for file in (files("vmkiln.portal") / "static").iterdir() if file.name.endswith(".css")]
+    assert len(sheets) > 3
+    for sheet in sheets:
+        text = sheet.read_text()
+        used = set(re.findall(r"var\((--[\w-]+)", text))
+        assert used - declared - set(re.findall(r"(--[\w-]+):", text)) == set(), sheet.name
