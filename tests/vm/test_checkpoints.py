@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from conftest import GATES, IMAGES, VMKILN, Told, Wanted, a_template, runner, shell, told_at_once
-from file_tree import file_tree
+from file_tree import Entry, file_tree, partition_table
 
 from vmkiln.buildable.start_tags import KEPT_TAG
 from vmkiln.host.saved import saved_vm
@@ -24,7 +24,8 @@ from vmkiln.warm import checkpoint
 
 pytestmark = pytest.mark.vm
 
-ONE = shell("echo one | sudo tee /opt/one", name="one")
+MARKED = 'sudo python3 -c \'import os; os.setxattr("/opt/one", "user.made", b"by a step")\''
+ONE = shell("echo one | sudo tee /opt/one", MARKED, name="one")
 TWO = shell("(cat /opt/one; echo two) | sudo tee /opt/two", name="two")
 WHO = (
     "echo ID machine $(cat /etc/machine-id)",
@@ -186,16 +187,40 @@ def test_the_provenance_names_the_run_that_an_image_began_behind(built: Built) -
     assert second["checkpoint"]["no_persistence"] is False
 
 
-def test_an_image_is_the_same_from_a_checkpoint_as_from_the_first_step(built: Built, tmp_path: Path) -> None:
-    trees = []
-    for number, run in enumerate(built.of_one_template):
-        (tmp_path / str(number)).mkdir()
-        trees.append(file_tree(Path(shown(run, "show", "--json")["path"]), tmp_path / str(number)))
-    first, second = trees
+def path_of(run: Told) -> Path:
+    """Where the run's image lies."""
+    return Path(shown(run, "show", "--json")["path"])
+
+
+def tree_of(run: Told, folder: Path) -> dict[str, Entry]:
+    """The files of the run's image; works in a new folder."""
+    folder.mkdir()
+    return file_tree(path_of(run), folder)
+
+
+def check_same(first: dict[str, Entry], second: dict[str, Entry]) -> None:
+    """The files are the same but for what is listed, and that has the same kind, owner and attributes."""
     assert {"/opt/one", "/opt/two", "/etc/passwd", "/usr/bin/sudo"} <= first.keys()
+    assert first["/opt/one"].attributes == ('user.made (9) = "by a step"',)
     differing = {path for path in first.keys() | second.keys() if first.get(path) != second.get(path)}
     assert not {path: (first.get(path), second.get(path)) for path in differing - MAY_DIFFER}
     assert all(first[path][:3] == second[path][:3] for path in differing & MAY_DIFFER)
+    assert all(first[path].attributes == second[path].attributes for path in differing & MAY_DIFFER)
+
+
+def check_same_beside_files(first: Told, second: Told, raw: Path) -> None:
+    """Partition table and packages are the same."""
+    assert partition_table(path_of(first), raw) == partition_table(path_of(second), raw)
+    ids = [run.summary["outputs"][0]["artifact_id"] for run in (first, second)]
+    command = [*VMKILN, "image", "diff", "--json", *ids]
+    told = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    assert (told["added"], told["removed"], told["changed"], told["unproven"]) == ({}, {}, {}, [])
+
+
+def test_an_image_is_the_same_from_a_checkpoint_as_from_the_first_step(built: Built, tmp_path: Path) -> None:
+    first, second = built.of_one_template
+    check_same(tree_of(first, tmp_path / "first"), tree_of(second, tmp_path / "second"))
+    check_same_beside_files(first, second, tmp_path / "raw")
 
 
 def test_with_nothing_edited_no_step_runs_and_the_image_is_the_same(built: Built, tmp_path: Path) -> None:
@@ -207,8 +232,4 @@ def test_with_nothing_edited_no_step_runs_and_the_image_is_the_same(built: Built
     before, after = (run.summary["facts"]["hygiene"] for run in (built.second, built.same))
     assert (after["verdict"], after["unproven"]) == (before["verdict"], before["unproven"])
     assert shown(built.same, "provenance")["predicate"]["buildDefinition"]["internalParameters"]["checkpoint"] == fact
-    trees = []
-    for number, run in enumerate((built.second, built.same)):
-        (tmp_path / str(number)).mkdir()
-        trees.append(file_tree(Path(shown(run, "show", "--json")["path"]), tmp_path / str(number)))
-    assert trees[0] == trees[1]
+    assert tree_of(built.second, tmp_path / "second") == tree_of(built.same, tmp_path / "same")

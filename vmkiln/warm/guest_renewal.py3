@@ -357,11 +357,19 @@ def taken_anew(seed: str) -> "dict[str, Any]":
         run("umount", place)
 
 
+def mode_of(path: str, otherwise: int) -> int:
+    """The permissions of a file that is there."""
+    try:
+        return os.stat(path).st_mode & 0o777
+    except FileNotFoundError:
+        return otherwise
+
+
 def replace_ids() -> str:
     """Another machine id, seed of random numbers for the next boot, and network secret; gives the id that it was."""
     old = text_of("/etc/machine-id")
     new = uuid.UUID(bytes=os.urandom(16), version=4).hex
-    write("/etc/machine-id", new + "\n", 0o444)
+    write("/etc/machine-id", new + "\n", mode_of("/etc/machine-id", 0o444))  # or the image would have another
     if os.path.isfile("/var/lib/dbus/machine-id") and not os.path.islink("/var/lib/dbus/machine-id"):
         write("/var/lib/dbus/machine-id", new + "\n", 0o444)
     if os.path.exists("/var/lib/systemd/random-seed"):

@@ -55,6 +55,34 @@ def test_what_addresses_and_ids_are_made_of_is_another_machines_too(
     renewal.replace_ids()
 
 
+@pytest.mark.parametrize("mode", [0o644, 0o444])
+def test_a_new_machine_id_has_the_mode_of_the_one_before(
+    renewal: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int
+) -> None:
+    """Else an image would tell by it whether its build went on from a saved VM."""
+    machine_id = tmp_path / "machine-id"
+    machine_id.write_text("0" * 32 + "\n")
+    machine_id.chmod(mode)
+    write, stat = renewal.write, renewal.mode_of
+    written: list[str] = []
+
+    def in_folder(path: str, content: Any, given: int) -> None:
+        written.append(path)
+        if path == "/etc/machine-id":
+            write(str(machine_id), content, given)
+
+    monkeypatch.setattr(renewal, "text_of", lambda _path: "0" * 32)
+    monkeypatch.setattr(renewal, "mode_of", lambda _path, otherwise: stat(str(machine_id), otherwise))
+    monkeypatch.setattr(renewal, "write", in_folder)
+    monkeypatch.setattr(renewal, "NETWORK_SECRET", str(tmp_path / "none"))
+    renewal.replace_ids()
+    assert "/etc/machine-id" in written
+    assert machine_id.read_text() != "0" * 32 + "\n"
+    assert machine_id.stat().st_mode & 0o777 == mode
+    assert renewal.mode_of("/etc/machine-id", 0o400) == mode
+    assert stat(str(tmp_path / "none"), 0o444) == 0o444
+
+
 def test_it_goes_no_further_when_the_new_random_numbers_are_missing(
     renewal: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
