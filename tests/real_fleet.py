@@ -32,11 +32,12 @@ async def never(_request: RunRequest, _tell: Tell) -> object:
 
 @dataclass(frozen=True)
 class RealFleet:
-    """The service, its workers by name, and the settings that they share with it."""
+    """The service, its workers by name, and the settings that they share with it; `start` starts one once more."""
 
     service: InProcess
     workers: Mapping[str, "subprocess.Popen[bytes]"]
     settings: Settings
+    start: Callable[[str], "subprocess.Popen[bytes]"]
 
 
 @contextlib.contextmanager
@@ -61,11 +62,15 @@ def real_fleet(
             more = {"VMKILN_DATABASE_URL": url, "VMKILN_OBJECT_STORE": objects}
             whole = {**os.environ, **(environment or {}), **more}
             with in_a_thread(serve, seconds=120), contextlib.ExitStack() as stack:
-                workers = {name: stack.enter_context(_worker(name, home, whole)) for name, home in homes.items()}
+
+                def start(name: str) -> "subprocess.Popen[bytes]":
+                    return stack.enter_context(_worker(name, homes[name], whole))
+
+                workers = {name: start(name) for name in homes}
                 access = TestAccess({"owner": [("Owner", GROUP.rpartition("/resourceGroups")[0])]})
                 service = started(store, settings.home, access, builder, shared=shared)
                 add_group(service)
-                yield RealFleet(service, workers, settings)
+                yield RealFleet(service, workers, settings, start)
 
 
 @contextlib.contextmanager
