@@ -1,6 +1,6 @@
 """What a run tells while it goes on: to the terminal, to `--json`, and to traces."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -63,7 +63,7 @@ class RunEnded:
 
 @dataclass(frozen=True)
 class PartStarted:
-    """A part of the run's timeline begins that neither a phase nor a step tells; for the timeline alone.
+    """A part of the run's timeline begins that neither a phase nor a step tells.
 
     With `is_beside` it goes on beside the other parts until `PartEnded`; without, until the next one.
     """
@@ -76,7 +76,7 @@ class PartStarted:
 
 @dataclass(frozen=True)
 class PartEnded:
-    """A part that went on beside others has ended; for the timeline alone."""
+    """A part that went on beside others has ended."""
 
     kind: PartKind
     name: str = ""
@@ -89,7 +89,14 @@ class Used:
     usage: Usage
 
 
-RunEvent = PhaseStarted | StepStarted | LogLine | Notice | RunEnded | PartStarted | PartEnded | Used
+@dataclass(frozen=True)
+class UsualTimes:
+    """How long the parts of the template's earlier runs took, in seconds, by their kind and name; for a view alone."""
+
+    seconds: Mapping[tuple[PartKind, str], float]
+
+
+RunEvent = PhaseStarted | StepStarted | LogLine | Notice | RunEnded | PartStarted | PartEnded | Used | UsualTimes
 
 
 def masked(event: RunEvent, mask: SecretMask) -> RunEvent:

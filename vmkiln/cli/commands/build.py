@@ -203,7 +203,8 @@ async def _build(request: RunRequest, tell: Tell, *, is_cold: bool, resume: str)
 
     from vmkiln.preparation import opened_store, prepared_host
     from vmkiln.run.finished.resuming import resumed
-    from vmkiln.run.run_event import Notice
+    from vmkiln.run.run_event import Notice, UsualTimes
+    from vmkiln.run.timeline.comparison import usual_of_command_line
     from vmkiln.run.workflow import execute
 
     settings = read_settings()
@@ -218,6 +219,8 @@ async def _build(request: RunRequest, tell: Tell, *, is_cold: bool, resume: str)
             request = await asyncio.to_thread(resumed, settings, store, request, resume)
         async with prepared_host(settings, store, progress) as host:
             await asyncio.to_thread(_record, store, request)
+            group, name = request.resource_group, request.template_name
+            tell(UsualTimes(await asyncio.to_thread(usual_of_command_line, store, group, name)))
             return await execute(host, request, tell)
 
 

@@ -18,10 +18,21 @@ from rich.text import Text
 
 from vmkiln.cli import invocation
 from vmkiln.cli.output import plain
+from vmkiln.cli.view.going_on import GoingOn
 from vmkiln.cli.view.plain_view import harmless_lines, said, step_text
 from vmkiln.harmless_text import harmless
 from vmkiln.packer.packer_output import Speaker
-from vmkiln.run.run_event import LogLine, Notice, PhaseStarted, RunEnded, RunEvent, StepStarted
+from vmkiln.run.run_event import (
+    LogLine,
+    Notice,
+    PartEnded,
+    PartStarted,
+    PhaseStarted,
+    RunEnded,
+    RunEvent,
+    StepStarted,
+    UsualTimes,
+)
 from vmkiln.run_state import RunState
 
 MOST_SHOWN_LINES = 5_000  # of a step that failed; the stored log has all
@@ -51,7 +62,7 @@ class JsonView:
         if isinstance(event, RunEnded):
             self._write(json.dumps(event.summary))
             invocation.mark_answered()
-        else:
+        elif not isinstance(event, UsualTimes | PartStarted | PartEnded):  # the summary has all parts
             content = {"event": type(event).__name__, **asdict(event)}
             # bytes that are no UTF-8 have no place in JSON
             text = json.dumps(content, default=plain, ensure_ascii=False)
@@ -84,6 +95,7 @@ class LiveView:
         self._begin = self._step_begin = clock()
         self._said: deque[tuple[str, Speaker]] = deque(maxlen=MOST_SHOWN_LINES)
         self._count = 0
+        self._going_on = GoingOn(clock)
         self._spinner = Spinner("dots")
         self._live = Live(get_renderable=self._line, console=console, refresh_per_second=8, transient=True)
 
@@ -92,6 +104,7 @@ class LiveView:
             (f"{self._phase} ", "bold cyan"),
             f"{_minutes(self._clock() - self._begin)} ",
             (f"{self._step} {_minutes(self._clock() - self._step_begin)} " if self._step else ""),
+            self._waited_for(),
             (self._last, "dim"),
             no_wrap=True,
             overflow="ellipsis",
@@ -99,7 +112,15 @@ class LiveView:
         self._spinner.update(text=text)
         return self._spinner
 
+    def _waited_for(self) -> str:
+        """What goes on that is no step, for how long it does, and how long that usually takes."""
+        name, usual = self._going_on.name, self._going_on.usual_seconds
+        parts = [f"{name} {_minutes(self._going_on.seconds)}"] if name else []
+        parts += [f"(usually {_minutes(usual)})"] if usual is not None else []
+        return "".join(f"{part} " for part in parts)
+
     def tell(self, event: RunEvent) -> None:
+        self._going_on.note(event)
         match event:
             case PhaseStarted(phase):
                 self._end_step()

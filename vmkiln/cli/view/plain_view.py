@@ -5,6 +5,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from types import TracebackType
 
+from vmkiln.cli.view.going_on import GoingOn
 from vmkiln.harmless_text import harmless
 from vmkiln.packer.packer_output import Speaker
 from vmkiln.run.run_event import LogLine, Notice, PhaseStarted, RunEnded, RunEvent, StepStarted
@@ -64,8 +65,10 @@ class PlainView:
         self._step_begin: float | None = None
         self._groups = 0
         self._is_open = False
+        self._going_on = GoingOn()
 
     def tell(self, event: RunEvent) -> None:
+        begins = self._going_on.note(event)
         match event:
             case PhaseStarted(phase):
                 self._end_step()
@@ -91,6 +94,8 @@ class PlainView:
                 if state is not RunState.SUCCEEDED and self._marks is Marks.GITHUB:
                     self._write(f"::error title=vmkiln {state}::{on_one_line(message)}")
                 self._line(f"==== {state}")
+        if begins and (usual := self._going_on.usual_seconds) is not None and self._going_on.name:
+            self._line(f"{self._going_on.name}, which usually takes {usual:.1f} s")
 
     def _line(self, text: str) -> None:
         self._write(f"{self._clock() - self._begin:8.1f} s  {text}")

@@ -42,8 +42,12 @@ def unended_lines(parts: Sequence[Row], *, goes_on: bool) -> list[str]:
 
 def label(part: Row) -> str:
     """What a part is called: its kind and its name; a customizer by its name alone."""
-    kind = PartKind(part["kind"])
-    text = f"{WORDS.get(kind, str(kind))} {harmless(part['name'])}".strip()
+    return title(PartKind(part["kind"]), part["name"])
+
+
+def title(kind: PartKind, name: str) -> str:
+    """The same, of a kind and a name; pure."""
+    text = f"{WORDS.get(kind, str(kind))} {harmless(name)}".strip()
     return text if len(text) <= MOST_LABEL else f"{text[: MOST_LABEL - 1]}…"
 
 

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from vmkiln.azure_names import utc_text
+from vmkiln.run_state import PartKind
 from vmkiln.store.database import Store
 from vmkiln.store.rows import RunRow
 from vmkiln.store.timeline.part_table import PartRow
@@ -51,9 +52,16 @@ def compared(store: Store, run: RunRow) -> dict[str, Any]:
     }
 
 
-def usual_seconds(runs: Sequence[Sequence[PartRow]]) -> Mapping[tuple[str, str], float]:
+def usual_of_command_line(store: Store, resource_group: str, template: str) -> Mapping[tuple[PartKind, str], float]:
+    """How long each part usually takes of a template that a command builds, by its last runs, in seconds."""
+    before = store.now()
+    earlier = store.timelines.runs_of_command_line(resource_group, template, before=before, most=COMPARED_RUNS)
+    return usual_seconds(list(store.timelines.of_runs(earlier).values()))
+
+
+def usual_seconds(runs: Sequence[Sequence[PartRow]]) -> Mapping[tuple[PartKind, str], float]:
     """How long each part usually takes, by its kind and name: the median of these runs. Pure."""
-    seconds: dict[tuple[str, str], list[float]] = defaultdict(list)
+    seconds: dict[tuple[PartKind, str], list[float]] = defaultdict(list)
     for parts in runs:
         last = {(part.kind, part.name): part.seconds for part in parts if part.seconds is not None}
         for key, value in last.items():  # of a run's attempts the one that came to its end

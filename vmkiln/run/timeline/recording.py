@@ -13,7 +13,7 @@ from datetime import datetime
 
 from vmkiln.host.usage.process_tree import ProcessTree
 from vmkiln.run.run_context import BuildHost, RunRequest, Tell
-from vmkiln.run.run_event import PartEnded, PartStarted, RunEvent, Used, masked
+from vmkiln.run.run_event import RunEvent, Used, masked
 from vmkiln.run.timeline.timeline import Timeline
 from vmkiln.store.database import Store
 from vmkiln.store.timeline.part_table import PartRow
@@ -34,7 +34,7 @@ def timed(phases: Phases) -> Phases:
 
         def noting(event: RunEvent) -> None:
             timeline.note(masked(event, request.mask))
-            if not isinstance(event, PartStarted | PartEnded | Used):  # which are for the timeline alone
+            if not isinstance(event, Used):  # which is for the timeline alone
                 tell(event)
 
         async with _written(host.store, request, timeline, changed):

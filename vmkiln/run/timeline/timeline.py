@@ -45,6 +45,16 @@ class Timeline:
         """The parts so far, in the order in which they began; the one that goes on and those beside it have no end."""
         return tuple(self._parts)
 
+    @property
+    def going_on(self) -> PartRow | None:
+        """The part that goes on, those beside it left out; none when nothing does."""
+        return None if self._going_on is None else self._parts[self._going_on]
+
+    @property
+    def number(self) -> int | None:
+        """Which of the parts that is, from 0."""
+        return self._going_on
+
     def waited(self, since: datetime) -> None:
         """The run waited until now: the queue, as the first of all parts."""
         self._parts.insert(0, replace(self._part(PartKind.QUEUE, "", since), ended=max(since, self._clock())))

@@ -70,10 +70,17 @@ class TimelineTable:
 
     def runs_before(self, run: RunRow, *, most: int) -> list[str]:
         """The ids of the last runs of the same template that succeeded before this one began, the newest first."""
-        same = runs.c.template_id == run.template_id
-        if not run.template_id:  # of the command line: a template is known by its name
-            same = sa.and_(same, runs.c.template_name == run.template_name, runs.c.resource_group == run.resource_group)
-        query = sa.select(runs.c.run_id).where(same, runs.c.state == RunState.SUCCEEDED, runs.c.started < run.started)
+        if not run.template_id:
+            return self.runs_of_command_line(run.resource_group, run.template_name, before=run.started, most=most)
+        return self._succeeded(runs.c.template_id == run.template_id, run.started, most)
+
+    def runs_of_command_line(self, resource_group: str, template: str, *, before: datetime, most: int) -> list[str]:
+        """The same of a template that a command built, which is known by its name and its resource group."""
+        is_same = (runs.c.template_id == "", runs.c.template_name == template, runs.c.resource_group == resource_group)
+        return self._succeeded(sa.and_(*is_same), before, most)
+
+    def _succeeded(self, is_same: sa.ColumnElement[bool], before: datetime, most: int) -> list[str]:
+        query = sa.select(runs.c.run_id).where(is_same, runs.c.state == RunState.SUCCEEDED, runs.c.started < before)
         rows = self._connections.rows(query.order_by(runs.c.started.desc()).limit(most))
         return [row["run_id"] for row in rows]
 
