@@ -21,6 +21,7 @@ from vmkiln.host.disk.iso_image import make_iso
 from vmkiln.host.network import network_rules, network_setup
 from vmkiln.host.network.flow_log import Whereabouts
 from vmkiln.host.qemu import Accelerator, Disk, Machine
+from vmkiln.host.usage import machine_usage
 from vmkiln.images import gallery, image_store, managed_image, vhd_image
 from vmkiln.images.gallery import GalleryTarget, Region
 from vmkiln.images.image_store import ImageFacts, seal, sha256_of
@@ -235,8 +236,9 @@ async def whole_network(place: Place) -> AsyncIterator[object]:
         async with workflow._entered(staged_of(place), Whereabouts()) as entered:
             yield entered
     finally:
-        rules_file(place).unlink(missing_ok=True)
-        rules_file(place).with_name(f".{network_rules.FILE_NAME}").unlink(missing_ok=True)
+        for name in (network_rules.FILE_NAME, machine_usage.FILE_NAME):  # which stay with the staging resource group
+            rules_file(place).with_name(name).unlink(missing_ok=True)
+            rules_file(place).with_name(f".{name}").unlink(missing_ok=True)
         remove_blobs(place)  # the flow log, which stays with the run
 
 

@@ -7,6 +7,7 @@
 import asyncio
 import contextlib
 import json
+import logging
 from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ from vmkiln.host.usage.process_tree import Usage
 EVERY_SECONDS = 5.0
 MOST_POINTS = 120  # of a VM; of a longer course each second one goes, and later ones are twice as far apart
 FILE_NAME = "machine-usage.json"
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,9 @@ async def recorded(machines: Machines, file: Path, *, names: Collection[str], ru
         yield
     finally:
         looking.cancel()
-        await asyncio.gather(looking, return_exceptions=True)
+        for problem in await asyncio.gather(looking, return_exceptions=True):
+            if isinstance(problem, Exception):
+                log.warning("what the VMs take was not looked at to the end: %r", problem)
 
 
 def read_courses(file: Path, run_id: str) -> dict[str, list[Point]]:
