@@ -1,18 +1,20 @@
 """Build VMs that go on from what was saved: who they are, what runs again, and what that leaves in their images.
 
 Two builds at the same time go on from a source that was booted and saved; a third begins behind the customizers of one
-of them. They are made once for all tests of this file, behind the hygiene gate.
+of them. They are made once for all tests of this file, behind the hygiene gate. On odd days the third's template is
+built cold, too, and the three images are booted once each.
 """
 
 import json
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import GATES, IMAGES, VMKILN, Told, Wanted, a_template, runner, shell, told_at_once
 from file_tree import Entry, file_tree, partition_table
+from turns import DAYS, ON_ODD_DAYS
 
 from vmkiln.buildable.start_tags import KEPT_TAG
 from vmkiln.host.saved import saved_vm
@@ -48,6 +50,8 @@ REST = {"route": 1, "failed": 0, "waiting": 0, "keys": 1}
 TARGET = {"type": "ManagedImage", "runOutputName": "image", "location": "local"}
 # the time of each login and of each boot; nothing else of an image tells where its build began
 MAY_DIFFER = {"/var/log/wtmp", "/var/log/lastlog"}
+# how much longer one image may take to boot than another of the same files, beside other tests on the same CPUs
+MOST_BOOT_RATIO = 3.0
 
 
 def words(run: Told, kind: str) -> dict[str, str]:
@@ -59,13 +63,15 @@ def words(run: Told, kind: str) -> dict[str, str]:
 class Built:
     """A build of three customizers, one with the last of them edited, and that one again with nothing edited.
 
-    `other` is of another template, beside the first.
+    `other` is of another template, beside the first. `again` is the template of the last two, `settings` are theirs.
     """
 
     first: Told
     second: Told
     same: Told
     other: Told
+    again: dict[str, Any]
+    settings: Settings
 
     @property
     def of_one_template(self) -> tuple[Told, Told]:
@@ -83,6 +89,7 @@ def built(prepared: Settings, tmp_path_factory: pytest.TempPathFactory) -> Built
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VMKILN_ALLOWED_RESIDUES", GATES["VMKILN_ALLOWED_RESIDUES"])
         patch.setenv("VMKILN_CHECKPOINTS", "commands")
+        patch.setenv("VMKILN_BOOT_GATE", "true" if "odd" in DAYS else "false")
         settings = read_settings()
     files = tmp_path_factory.mktemp("files")
     assert settings.home == prepared.home
@@ -101,7 +108,17 @@ def built(prepared: Settings, tmp_path_factory: pytest.TempPathFactory) -> Built
     checkpoint.forget(settings.saved_vms, scope)
     for one in (first, second, same, other):
         assert one.error is None, one.error
-    return Built(first, second, same, other)
+    return Built(first, second, same, other, again, settings)
+
+
+@pytest.fixture(scope="module")
+def cold(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Told:
+    """The edited template once more, from a VM that was booted for it."""
+    target = {**TARGET, "imageId": f"{IMAGES}/images/kept-cold"}
+    template = {**built.again, "properties": {**built.again["properties"], "distribute": [target]}}
+    told = runner(replace(built.settings, warm_starts=False), tmp_path_factory.mktemp("cold"))(template)
+    assert told.error is None, told.error
+    return told
 
 
 def went_on(run: Told) -> list[str]:
@@ -140,7 +157,7 @@ def test_no_build_changed_what_others_go_on_from(built: Built, settings: Setting
 
 def test_with_the_last_of_three_edited_only_that_one_runs_again(built: Built) -> None:
     began = [
-        [(one.index, one.count, one.name) for one in run.events if isinstance(one, StepStarted)]
+        [(one.index, one.count, one.name) for one in run.events if isinstance(one, StepStarted) and one.name != "boot"]
         for run in built.of_one_template
     ]
     assert began[0] == [(0, 3, "one"), (1, 3, "two"), (2, 3, "three"), (3, 3, "deprovision")]
@@ -208,19 +225,33 @@ def check_same(first: dict[str, Entry], second: dict[str, Entry]) -> None:
     assert all(first[path].attributes == second[path].attributes for path in differing & MAY_DIFFER)
 
 
-def check_same_beside_files(first: Told, second: Told, raw: Path) -> None:
-    """Partition table and packages are the same."""
+def check_same_beside_files(first: Told, second: Told, raw: Path) -> tuple[float, float]:
+    """Partition table and packages are the same; gives how long each of the images takes to boot, 0 where untold."""
     assert partition_table(path_of(first), raw) == partition_table(path_of(second), raw)
     ids = [run.summary["outputs"][0]["artifact_id"] for run in (first, second)]
     command = [*VMKILN, "image", "diff", "--json", *ids]
     told = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
     assert (told["added"], told["removed"], told["changed"], told["unproven"]) == ({}, {}, {}, [])
+    seconds, others = told.get("boot_seconds") or (0.0, 0.0)
+    return seconds, others
 
 
 def test_an_image_is_the_same_from_a_checkpoint_as_from_the_first_step(built: Built, tmp_path: Path) -> None:
     first, second = built.of_one_template
     check_same(tree_of(first, tmp_path / "first"), tree_of(second, tmp_path / "second"))
     check_same_beside_files(first, second, tmp_path / "raw")
+
+
+@ON_ODD_DAYS
+def test_an_image_is_the_same_cold_as_warm_and_from_a_checkpoint(built: Built, cold: Told, tmp_path: Path) -> None:
+    boots = [part["start"] for part in cold.summary["timeline"] if part["name"] == "build-vm"]
+    assert boots[-1] == Start.COLD
+    assert "checkpoint" not in cold.summary["facts"]
+    tree = tree_of(cold, tmp_path / "cold")
+    for name, other in (("warm", built.first), ("kept", built.second)):
+        check_same(tree, tree_of(other, tmp_path / name))
+        shorter, longer = sorted(check_same_beside_files(cold, other, tmp_path / "raw"))
+        assert 0 < shorter <= longer <= shorter * MOST_BOOT_RATIO
 
 
 def test_with_nothing_edited_no_step_runs_and_the_image_is_the_same(built: Built, tmp_path: Path) -> None:
