@@ -23,6 +23,7 @@ DESIGN = TESTS.parent / "docs/design.md"
 NOT_MADE_HERE = {  # what neither a service with stand-ins for its virtual machines nor az-setup makes, and who does
     "azurite/": "vmkiln storage install",
     "reserve": "a build, or a service after a minute",
+    "rooms/": "vmkiln image warm, while it goes on",
     "blobs/": "a service that has a blob server",
     "booting/": "vmkiln image boot, while it goes on",
     "command.lock": "vmkiln template run without a service",

@@ -31,7 +31,8 @@ def test_what_takes_long_is_told_with_its_time(said: list[str], monkeypatch: pyt
         wait_for(said, "writing web.vhd: 0 s so far")
         now("reading it back")
         wait_for(said, "reading it back: ")
-    assert threading.active_count() == before, "nothing is told any more"
+    # a thread of an earlier test may have ended meanwhile
+    assert threading.active_count() <= before, "nothing is told any more"
 
 
 def test_what_is_done_soon_is_not_told(said: list[str]) -> None:
