@@ -22,6 +22,8 @@ MIB = 1024**2
 MEMORY_MIB = 64
 KEY = "key"
 COUNTED = bytes(range(1, 20))
+# the end of the BIOS's last words, which it says at a tick of the clock that may come when the guest counts already
+BIOS_ENDS = (b"", b".\r\n", b"\r\n", b"\n")
 NETWORK = virtual_network.decide((IPv4Interface("192.0.2.1/24"),), is_windows=False, allowances=())
 
 
@@ -102,7 +104,9 @@ async def test_a_whole_vm_is_saved_at_one_moment_and_goes_on_twice(tmp_path: Pat
         second = await counting.started("second", own_disk, found)
         await until(lambda: len(second.console) > 10 or second.ended.done())
         assert not second.ended.done()
-        assert (second.console[0] - count) % 256 in {0, 1}, "it went on where the other stood"
+        said = bytes(second.console[:20])
+        goes_on = [end + bytes([(count + more) % 256]) for end in BIOS_ENDS for more in (0, 1)]
+        assert any(map(said.startswith, goes_on)), f"it went on where the other stood, at {count}: {list(said)}"
         assert saved_vm.is_whole(found), "nobody wrote to what is kept"
 
 
