@@ -27,6 +27,7 @@ from vmkiln.template.image_template import ImageTemplate
 from vmkiln.template.source import PlatformImageSource
 
 MOST_FAILURES = 3
+LOOKED_AT_RUNS = MOST_FAILURES + 3  # of a template, of which some were cancelled; as many are kept on record
 HEALTHY = ("Healthy", "Trigger is active.")
 Queue = Callable[..., bool]  # queues a run of a template, unless one goes on: its row, `run_id`, `reason`
 
@@ -67,7 +68,7 @@ def status_of(store: Store, template: ResourceRow) -> tuple[str, str]:
     """The code and message of a trigger's status."""
     if refusal := _refusal(store, template):
         return "Suspended", f"Automatic builds are suspended, because {refusal}."
-    if is_suspended(store.runs.of_template(template.key, limit=MOST_FAILURES + 3)):
+    if is_suspended(store.runs.of_template(template.key, limit=LOOKED_AT_RUNS)):
         return (
             "Suspended",
             f"Automatic builds are suspended, because the last {MOST_FAILURES} builds failed. "
@@ -118,7 +119,7 @@ def _look_at(settings: Settings, store: Store, trigger: ResourceRow, queue: Queu
         if now != seen:
             _remember(store, trigger, now)
         return []
-    if is_suspended(store.runs.of_template(row.key, limit=MOST_FAILURES + 3)):
+    if is_suspended(store.runs.of_template(row.key, limit=LOOKED_AT_RUNS)):
         return []
     if held_by(store.resources, row.id, deletes=False):
         return []  # what is new is built when the lock has gone

@@ -160,10 +160,11 @@ class ResourceTable:
         self.changes.tell(resource_id)
         return found
 
-    def delete(self, resource_id: str) -> bool:
-        """Forget a resource; false when there is none."""
+    def delete(self, resource_id: str, *, etag: str = "") -> bool:
+        """Forget a resource, as it was seen when its etag is given; false when there is none such."""
+        same = [resources.c.key == resource_id.lower(), *([resources.c.etag == etag] if etag else [])]
         with self._connections.begin() as connection:
-            gone = connection.execute(resources.delete().where(resources.c.key == resource_id.lower()))
+            gone = connection.execute(resources.delete().where(*same))
         self.changes.tell(resource_id)
         return gone.rowcount == 1
 
