@@ -2,10 +2,13 @@
 
 The pictures of their VMs' screens count and go as logs do, without a line.
 What goes first is what ended first. Logs of runs that go on are left alone, and so is everything that is not a log.
+Of runs that are on no record any more (`provisioning/record_retention.py` deletes their logs on one host of a fleet,
+and each may have a copy) logs and pictures go when nobody has written them for as long.
 
 *Leaves behind:* a line in each log that went. *Undone by:* nothing. *Safe to repeat:* yes.
 """
 
+import contextlib
 import logging
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,8 +43,9 @@ class KeptLog:
 def forget_logs(settings: Settings, store: Store) -> int:
     """Delete what is too old, and the oldest of what is too much; returns how many logs and pictures."""
     files = list(_files(settings.staging))
-    runs = store.runs.by_id(sorted({file.parent.name for file in files}))
+    runs = store.runs.by_id(sorted({file.parent.name for file in files}), has_template=False)
     oldest = store.now() - timedelta(days=settings.run_logs_kept_days)
+    _forget_unknown([file for file in files if file.parent.name not in runs], oldest=oldest)
     gone = to_forget(_kept(files, runs), oldest=oldest, most_bytes=settings.most_run_log_mib * MIB)
     for item in gone:
         if item.file.match(PICTURES):
@@ -51,6 +55,18 @@ def forget_logs(settings: Settings, store: Store) -> int:
     if gone:
         log.info("%d logs and pictures of ended runs are not kept any longer", len(gone))
     return len(gone)
+
+
+def _forget_unknown(files: Sequence[Path], *, oldest: datetime) -> None:
+    """Delete what is too old of runs on no record, with the folders that are empty then.
+
+    What is younger is left: a back-up of the database may have been restored that does not know its run.
+    """
+    for file in files:
+        with contextlib.suppress(OSError):  # it, or its template, was deleted just now; a folder has more in it
+            if file.stat().st_mtime < oldest.timestamp():
+                file.unlink()
+                file.parent.rmdir()
 
 
 def to_forget(logs: Sequence[KeptLog], *, oldest: datetime, most_bytes: int) -> list[KeptLog]:
@@ -70,7 +86,7 @@ def _files(staging: Path) -> Iterator[Path]:
 
 
 def _kept(files: Sequence[Path], runs: Mapping[str, RunRow]) -> list[KeptLog]:
-    """Those of runs that have ended; one whose run is not known is nobody's to delete."""
+    """Those of runs that have ended."""
     found = []
     for file in files:
         run = runs.get(file.parent.name)

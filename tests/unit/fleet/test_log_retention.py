@@ -1,5 +1,6 @@
 """Logs of ended runs go when they are too old or too many, the oldest first, and say so."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -64,6 +65,23 @@ def test_of_what_is_too_much_the_oldest_of_its_subscription_goes(tmp_path: Path,
     stranger.write_bytes(b"x" * 9 * MIB)
     assert forget_logs(settings, store) == 1
     assert gone(*files, other, stranger) == [True, False, False, False, False]
+
+
+def test_logs_of_runs_that_are_on_no_record_go_when_they_are_old(tmp_path: Path, store: Store) -> None:
+    """Another host of the fleet deleted the record; a young one may be of a run that a back-up does not know."""
+    settings = replace(Settings(tmp_path), run_logs_kept_days=10.0)
+    known = a_log(settings, store, "a", days=1.0)
+    files = [known.parents[1] / name / CUSTOMIZATION_LOG for name in ("old", "young", "crowded")]
+    for file in (*files, files[2].with_name("notes.txt"), files[0].with_name(name_of("build-vm", 1))):
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(b"x")
+        if file.parent.name != "young":
+            long_ago = (utc_now() - timedelta(days=11)).timestamp()
+            os.utime(file, (long_ago, long_ago))
+    forget_logs(settings, store)
+    assert known.stat().st_size == MIB
+    assert [file.exists() for file in files] == [False, True, False]
+    assert [file.parent.exists() for file in files] == [False, True, True], "what is no log stays"
 
 
 def test_flow_logs_count_and_go_as_other_logs_do(tmp_path: Path, store: Store) -> None:
