@@ -28,6 +28,7 @@ from vmkiln.preparation import quota_of
 from vmkiln.settings import Settings
 from vmkiln.store.bounded.quota import MIB, SMALL_BYTES, Quota
 from vmkiln.store.database import opened
+from vmkiln.store.rows import ResourceRow
 
 access = some_access
 Opened = Callable[[Quota], InProcess]
@@ -158,6 +159,51 @@ def test_a_deployment_is_not_repeated_while_no_byte_is_left(with_quota: Opened) 
     full = service.put(path, body)
     assert (full.status_code, code_of(full)) == (409, "ResourceQuotaExceeded"), "it would grow with what it records"
     assert service.put(GROUP, {"location": "westus2", "tags": {"a": "b"}}).status_code == 200
+
+
+def test_a_refused_image_definition_leaves_nothing(with_quota: Opened) -> None:
+    """What it left would be nobody's to delete, count for ever, and pass for a definition that is there."""
+    service = with_quota(Quota(most_resources_of_a_type=1))
+    gallery = f"{GROUP}/providers/Microsoft.Compute/galleries/g"
+    assert made(service, gallery) == (201, "")
+    kind = {"publisher": "p", "offer": "o"}
+    values = {"osType": "Linux", "osState": "Generalized"}
+    for name, wanted in (("a", 201), ("b", 409)):
+        body = {"properties": {**values, "identifier": {**kind, "sku": name}}}
+        assert made(service, f"{gallery}/images/{name}", body)[0] == wanted, name
+    recorded = [row.definition_id.rpartition("/")[2] for row in service.service.store.images.definitions()]
+    assert recorded == ["a"]
+    assert service.request("DELETE", f"{gallery}/images/a").status_code == 200
+    body = {"properties": {**values, "osType": "Windows", "identifier": {**kind, "sku": "b"}}}
+    assert made(service, f"{gallery}/images/b", body) == (201, "")
+    assert service.service.store.images.definitions()[0].os_type == "Windows"
+
+
+def test_a_script_that_is_refused_runs_nothing(with_quota: Opened) -> None:
+    service = with_quota(Quota(most_resources_of_a_type=1))
+    template = f"{GROUP}/providers/Microsoft.VirtualMachineImages/imageTemplates/t"
+    assert service.put(template, a_template()).status_code == 201
+    scripts = f"{GROUP}/providers/Microsoft.Resources/deploymentScripts"
+    group = GROUP.rpartition("/")[2]
+    given = {"scriptContent": f"az image builder run -g {group} -n t", "azCliVersion": "2.60.0"}
+    body = {"kind": "AzureCLI", "properties": {**given, "retentionInterval": "P1D"}}
+    row = ResourceRow(f"{scripts}/first", "Microsoft.Resources/deploymentScripts", "first", SUBSCRIPTION, group)
+    service.service.store.resources.put(row)
+    assert made(service, f"{scripts}/second", body) == (409, "ResourceQuotaExceeded")
+    assert service.service.store.runs.list() == []
+
+
+def test_what_is_put_again_and_tags_of_a_group_are_counted_too(with_quota: Opened) -> None:
+    service = with_quota(Quota())
+    template = f"{GROUP}/providers/Microsoft.VirtualMachineImages/imageTemplates/t"
+    long = {**a_template(), "tags": {f"{'n' * 500}{number}": "\u00e4" * 256 for number in range(50)}}
+    assert service.put(template, a_template()).status_code == 201
+    service.service.store.resources.quota = Quota(most_resource_mib=0)
+    for path, body in ((template, long), (GROUP, {"location": "westus2", "tags": long["tags"]})):
+        full = service.put(path, body)
+        assert (full.status_code, code_of(full)) == (409, "ResourceQuotaExceeded"), path
+    assert service.request("PATCH", GROUP, {"tags": long["tags"]}).status_code == 409
+    assert service.put(template, {**a_template(), "tags": {"a": "b"}}).status_code == 200
 
 
 def test_roles_and_image_definitions_have_their_number(with_quota: Opened) -> None:

@@ -66,7 +66,7 @@ class Store:
         self.seal = seal or Seal(None)
         self._home = home
         self.runs = RunTable(connections)
-        self.images = ImageTable(connections, home=home, quota=quota)
+        self.images = ImageTable(connections, home=home)
         self.staging = StagingTable(connections)
         self.resources = ResourceTable(connections, changes, quota)
         self.sessions = SessionTable(connections, own=session or str(uuid.uuid4()))

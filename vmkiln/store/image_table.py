@@ -17,7 +17,6 @@ from sqlalchemy.engine import Connection, RowMapping
 
 from vmkiln.azure_names import Architecture, ProvisioningState
 from vmkiln.errors import ImageConflict, OtherImageKind, RunTakenOver, VmkilnError
-from vmkiln.store.bounded.quota import Quota
 from vmkiln.store.engine import Connections
 from vmkiln.store.row_reading import definition_row, image_row
 from vmkiln.store.rows import ImageDefinitionRow, ImageRow, RunOutputRow, attempt_of
@@ -40,9 +39,8 @@ def _place(path: str) -> str:
 class ImageTable:
     """Queries and changes. `home` is the state directory."""
 
-    def __init__(self, connections: Connections, *, home: Path | None, quota: Quota) -> None:
+    def __init__(self, connections: Connections, *, home: Path | None) -> None:
         self._connections = connections
-        self._quota = quota
         self._home = home
 
     def add(self, image: ImageRow, *, attempt: int | None = None, documents: Mapping[str, str] = NONE) -> None:
@@ -93,15 +91,10 @@ class ImageTable:
         return next((definition_row(row) for row in self._connections.rows(query)), None)
 
     def define(self, definition_id: str, *, os_type: str, generation: int) -> None:
-        """Record what the versions of an image definition are to be, in place of what was recorded.
-
-        Raises: `QuotaReached` when it is a new one, and there are as many as there may be.
-        """
+        """Record what the versions of an image definition are to be, in place of what was recorded."""
         key = definition_id.lower()
         with self._connections.begin() as connection:
-            gone = connection.execute(image_definitions.delete().where(image_definitions.c.key == key))
-            if not gone.rowcount:
-                self._quota.check_definition(connection, key)
+            connection.execute(image_definitions.delete().where(image_definitions.c.key == key))
             kind = {"os_type": os_type, "generation": generation, "created": self._connections.now()}
             connection.execute(image_definitions.insert().values(key=key, definition_id=definition_id, **kind))
 

@@ -127,6 +127,18 @@ class ResourceTable:
         with self._connections.begin() as connection:
             connection.execute(resources.insert(), values)
 
+    def check_room(self, row: ResourceRow) -> None:
+        """A resource may be put as it is now; for what begins something before it knows what to record.
+
+        Raises: `QuotaReached`.
+        """
+        with self._connections.reading() as connection:
+            existing, values = _found(connection, row.id), _columns(row)
+            if existing is None:
+                self.quota.check_new(connection, values)
+            else:
+                self.quota.check_changed(connection, values, before=_columns(existing)["size_bytes"])
+
     def put(self, row: ResourceRow, *, will_grow: bool = False) -> ResourceRow:
         """Record a resource, in place of the one of that id; that one's id, birth and maker stay.
 

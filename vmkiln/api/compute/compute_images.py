@@ -98,7 +98,7 @@ def _filled_definition(call: Call, properties: Mapping[str, Any], existing: Reso
         made[member] = next(word for word in allowed if word.lower() == str(made[member]).lower())
     store = call.service.store
     known = store.images.definition(call.resource_id)
-    generation = 2 if made["hyperVGeneration"] == "V2" else 1
+    generation = _generation(made)
     if known is not None and (known.os_type, known.generation) != (made["osType"], generation):
         changed = existing is not None or gallery.versions_of(store, call.resource_id)
         if changed:
@@ -107,8 +107,17 @@ def _filled_definition(call: Call, properties: Mapping[str, Any], existing: Reso
                 "and that cannot be changed"
             )
             raise ArmError(409, "PropertyChangeNotAllowed", message, target="properties.osType")
-    store.images.define(call.resource_id, os_type=str(made["osType"]), generation=generation)
     return made
+
+
+def _generation(properties: Mapping[str, Any]) -> int:
+    return 2 if properties["hyperVGeneration"] == "V2" else 1
+
+
+def _record_kind(call: Call, row: ResourceRow) -> None:
+    """What its versions are to be."""
+    made = row.properties
+    call.service.store.images.define(call.resource_id, os_type=str(made["osType"]), generation=_generation(made))
 
 
 def _check_no_version(call: Call, row: ResourceRow) -> None:
@@ -128,6 +137,7 @@ DEFINITION = Kind(
     pattern=DEFINITION_NAME,
     mistakes=_definition_mistakes,
     filled=_filled_definition,
+    beside=_record_kind,
     before_delete=_check_no_version,
 )
 VERSIONS = f"{DEFINITION.path}/versions"

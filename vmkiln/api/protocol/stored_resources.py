@@ -32,6 +32,10 @@ def _nothing_in_the_way(_call: Call, _row: ResourceRow) -> None:
     return None
 
 
+def _nothing_beside(_call: Call, _row: ResourceRow) -> None:
+    return None
+
+
 def _as_kept(_call: Call, row: ResourceRow) -> dict[str, Any]:
     return dict(row.properties)
 
@@ -40,8 +44,9 @@ def _as_kept(_call: Call, row: ResourceRow) -> dict[str, Any]:
 class Kind:
     """A kind of resource. `type` such as `Microsoft.Compute/galleries/images`; `names` are its placeholders in order.
 
-    `mistakes` judges the properties of a body, `filled` completes them (given the one that exists), `shown` gives what
-    users see of them, `before_delete` refuses a deletion.
+    `mistakes` judges the properties of a body, `filled` completes them (given the one that exists) and records nothing,
+    `shown` gives what users see of them, `before_delete` refuses a deletion. `beside` records what belongs to one that
+    is on record now: what is refused leaves nothing.
     """
 
     type: str
@@ -53,6 +58,7 @@ class Kind:
     filled: Callable[[Call, Mapping[str, Any], ResourceRow | None], dict[str, Any]] = _as_given
     shown: Callable[[Call, ResourceRow], dict[str, Any]] = _as_kept
     before_delete: Callable[[Call, ResourceRow], None] = _nothing_in_the_way
+    beside: Callable[[Call, ResourceRow], None] = _nothing_beside
 
     @property
     def path(self) -> str:
@@ -136,6 +142,7 @@ def put(kind: Kind, call: Call) -> Answer:
             changed_by=call.caller.name,
         )
     )
+    kind.beside(call, row)
     return Answer(200 if existing else 201, body_of(kind, call, row), {"ETag": etag_of(row)})
 
 
@@ -159,6 +166,8 @@ def patch(kind: Kind, call: Call) -> Answer:
         return replace(old, tags=old.tags if tags is None else tags, properties=kept, changed_by=call.caller.name)
 
     row = call.service.store.resources.change(row.id, changed, is_asked=True) or row
+    if change:
+        kind.beside(call, row)
     return Answer(200, body_of(kind, call, row), {"ETag": etag_of(row)})
 
 

@@ -89,32 +89,26 @@ def put(call: Call) -> Answer:
         check_location(call, call.body["location"], DEPLOYMENT_SCRIPT)
     mask = SecretMask.of([*call.secrets, *_secure_values(call.body["properties"])])
     properties, kind = mask.value(_kept(call.body["properties"])), KINDS[call.body["kind"].lower()]
-    if existing is not None and not _is_to_run(call, existing, properties):
-        runs, log = dict(existing.state["runs"]), list(existing.state["log"])
-    else:
-        runs, log = _start(call, script)
-    row = call.service.store.resources.put(
-        ResourceRow(
-            id=f"{group.id}/providers/{DEPLOYMENT_SCRIPT}/{name}",
-            type=DEPLOYMENT_SCRIPT,
-            name=name,
-            subscription_id=call.names["subscriptionId"],
-            resource_group=group.name,
-            location=plain_location(call.body["location"]),
-            tags=mask.value(call.body.get("tags") or {}),
-            identity=call.body.get("identity") if isinstance(call.body.get("identity"), dict) else None,
-            properties=properties,
-            state={
-                "kind": kind,
-                "runs": runs,
-                "log": log,
-                "waits": script.waits,
-                "outputs": mask.value(script.outputs),
-            },
-            created_by=call.caller.name,
-            changed_by=call.caller.name,
-        )
+    runs, log = (dict(existing.state["runs"]), list(existing.state["log"])) if existing else ({}, [])
+    state = {"kind": kind, "waits": script.waits, "outputs": mask.value(script.outputs)}
+    made = ResourceRow(
+        id=f"{group.id}/providers/{DEPLOYMENT_SCRIPT}/{name}",
+        type=DEPLOYMENT_SCRIPT,
+        name=name,
+        subscription_id=call.names["subscriptionId"],
+        resource_group=group.name,
+        location=plain_location(call.body["location"]),
+        tags=mask.value(call.body.get("tags") or {}),
+        identity=call.body.get("identity") if isinstance(call.body.get("identity"), dict) else None,
+        properties=properties,
+        state={**state, "runs": runs, "log": log},
+        created_by=call.caller.name,
+        changed_by=call.caller.name,
     )
+    if existing is None or _is_to_run(call, existing, properties):
+        call.service.store.resources.check_room(made)  # before anything runs of which there would be no record
+        runs, log = _start(call, script)
+    row = call.service.store.resources.put(replace(made, state={**state, "runs": runs, "log": log}))
     return Answer(200 if existing else 201, _body(call, row), {"ETag": etag_of(row)})
 
 
@@ -217,7 +211,7 @@ def patch(call: Call) -> Answer:
     unknown = [Mistake(name, "cannot be changed") for name in call.body if name not in {"tags", "name"}]
     refuse([*unknown, *tag_mistakes(tags)])
     if tags is not None:
-        row = call.service.store.resources.change(row.id, lambda old: replace(old, tags=tags)) or row
+        row = call.service.store.resources.change(row.id, lambda old: replace(old, tags=tags), is_asked=True) or row
     return Answer(200, _body(call, row), {"ETag": etag_of(row)})
 
 

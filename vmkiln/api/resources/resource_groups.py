@@ -107,7 +107,7 @@ def _tagged(call: Call, row: ResourceRow, tags: Any) -> ResourceRow:
     if tags is None:
         return row
     changed = call.service.store.resources.change(
-        row.id, lambda old: replace(old, tags=tags, changed_by=call.caller.name)
+        row.id, lambda old: replace(old, tags=tags, changed_by=call.caller.name), is_asked=True
     )
     return changed or row
 

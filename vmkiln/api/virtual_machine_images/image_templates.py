@@ -205,6 +205,7 @@ def _put_again(call: Call, existing: ResourceRow, template: ImageTemplate) -> An
             state={**old.state, **owned_by_caller(call)},
             changed_by=call.caller.name,
         ),
+        is_asked=True,
     )
     if row is None:
         raise _conflict()

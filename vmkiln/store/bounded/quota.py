@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from vmkiln.errors import QuotaReached
-from vmkiln.store.tables import image_definitions, resources, role_assignments
+from vmkiln.store.tables import resources, role_assignments
 
 MIB = 1024 * 1024
 SMALL_BYTES = 64 * 1024  # an update to no more than this needs no room: a subscription that is full can be put right
@@ -64,17 +64,6 @@ class Quota:
         if _count(connection, sa.select(sa.func.count()).where(same)) >= self.most_role_assignments:
             most = self.most_role_assignments
             raise _reached("RoleAssignmentLimitExceeded", "the role assignment", most, "role assignments")
-
-    def check_definition(self, connection: Connection, key: str) -> None:
-        """An image definition more (id in lower case) may be kept. Raises: `QuotaReached`."""
-        segments = key.split("/")
-        for depth, most, where in (
-            (5, self.most_resources_of_a_type, "image definitions of this resource group"),
-            (3, self.most_resources, "image definitions of this subscription"),
-        ):
-            same = image_definitions.c.key.startswith("/".join(segments[:depth]) + "/", autoescape=True)
-            if _count(connection, sa.select(sa.func.count()).where(same)) >= most:
-                raise _reached("ResourceQuotaExceeded", "the image definition", most, where)
 
     def _check_groups(self, connection: Connection, row: dict[str, Any]) -> None:
         most, same = self.most_resource_groups, resources.c.subscription_id == row["subscription_id"]
