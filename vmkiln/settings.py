@@ -266,7 +266,7 @@ class Settings(Kept):
         int, Description("Runs of one subscription that wait; beyond, a run is refused (`QuotaExceeded`).", least=1)
     ] = 1000
     most_images: Annotated[
-        int, Description("Images that a subscription keeps; a run beyond is refused (`QuotaExceeded`).", least=1)
+        int, Description("Images of a subscription; beyond, a run or version is refused (`QuotaExceeded`).", least=1)
     ] = 10_000
     most_blob_mib: Annotated[
         int, Description("What the storage accounts of one subscription hold, in MiB (docs/storage.md).", least=1)

@@ -1,6 +1,7 @@
 """Image versions that clients make from images, and whose regions they change."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,7 @@ def test_regions_tags_and_exclusion_are_changed_and_the_rest_is_kept(service: In
         ("1.0.0", from_image(regions=[]), 400, "InvalidRequestContent"),
         ("1.0.0", from_image(regions=[{"name": "a"}, {"name": "A"}]), 400, "InvalidRequestContent"),
         ("1.0.0", from_image(regions=[{"name": "a", "regionalReplicaCount": 0}]), 400, "InvalidRequestContent"),
+        ("1.0.0", from_image(regions=[{"name": f"r{n}"} for n in range(201)]), 400, "InvalidRequestContent"),
         ("1.0.0", from_image(regions=[{"name": "a", "storageAccountType": "x"}]), 400, "InvalidRequestContent"),
         ("1.0.0", from_image(excludeFromLatest="no"), 400, "InvalidRequestContent"),
         ("1.0.0", from_image(f"{IMAGE}-none"), 404, "NotFound"),
@@ -160,6 +162,17 @@ def test_what_cannot_be_made_is_refused(
     answer = service.put(VERSION.replace("1.0.0", version), body, api_version=COMPUTE)
     assert (answer.status_code, code_of(answer)) == (status, code), answer.text
     assert service.service.store.images.find(VERSION) is None
+
+
+def test_a_subscription_keeps_no_more_versions_than_images(service: InProcess) -> None:
+    """Its quota is not for runs alone: a version takes a row and all its documents, too."""
+    few = replace(service.service.settings, most_images=2)
+    object.__setattr__(service.service, "settings", few)
+    assert service.put(VERSION, from_image(), api_version=COMPUTE).status_code == 201
+    full = service.put(VERSION.replace("1.0.0", "1.0.1"), from_image(), api_version=COMPUTE)
+    assert (full.status_code, code_of(full)) == (409, "QuotaExceeded")
+    assert "exceeding approved Images quota" in full.text
+    assert service.put(VERSION, from_image(), api_version=COMPUTE).status_code == 200, "it is there"
 
 
 def test_a_definition_of_another_kind_or_none_is_refused(service: InProcess) -> None:

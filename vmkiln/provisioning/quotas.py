@@ -17,9 +17,14 @@ from vmkiln.template.image_template import ImageTemplate
 
 def check_run(settings: Settings, store: Store, row: ResourceRow, template: ImageTemplate) -> None:
     """One more run of a template may wait, and its images may be kept. Raises: `QuotaExceeded`."""
-    _check("WaitingRuns", settings.most_waiting_runs, store.queue.count_of(row.subscription_id), 1, row)
+    _check("WaitingRuns", settings.most_waiting_runs, store.queue.count_of(row.subscription_id), 1, row.location)
     for subscription, count in _images_of(template).items():
-        _check("Images", settings.most_images, store.images.count_of(subscription), count, row)
+        check_image(settings, store, subscription, row.location, count=count)
+
+
+def check_image(settings: Settings, store: Store, subscription_id: str, location: str, *, count: int = 1) -> None:
+    """So many images more may be kept in a subscription. Raises: `QuotaExceeded`."""
+    _check("Images", settings.most_images, store.images.count_of(subscription_id), count, location)
 
 
 def _images_of(template: ImageTemplate) -> Counter[str]:
@@ -32,11 +37,11 @@ def _images_of(template: ImageTemplate) -> Counter[str]:
     return found
 
 
-def _check(name: str, most: int, there: int, wanted: int, row: ResourceRow) -> None:
+def _check(name: str, most: int, there: int, wanted: int, location: str) -> None:
     if there + wanted > most:
         raise QuotaExceeded(
             f"Operation could not be completed as it results in exceeding approved {name} quota. Additional details - "
-            f"Location: {row.location}, Current Limit: {most}, Current Usage: {there}, Additional Required: {wanted}, "
+            f"Location: {location}, Current Limit: {most}, Current Usage: {there}, Additional Required: {wanted}, "
             f"(Minimum) New Limit Required: {there + wanted}",
             hint="wait for runs to end" if name == "WaitingRuns" else "delete images that are not used any more",
         )

@@ -32,6 +32,7 @@ from vmkiln.template.resource_id import ResourceId, parse_resource_id
 
 BAD_SHARED_IMAGE = "BadSharedImageDistribute"  # Azure's provisioningErrorCode
 MOST_REPLICAS = 100  # of an image version in a region, as Azure has it
+MOST_REGIONS = 200  # of an image version: more than Azure has; here each is another name of its file
 LONGEST_BLOB_NAME = 60
 
 
@@ -230,7 +231,10 @@ def published_as(target: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _repeated_regions(regions: Any, path: str) -> Iterator[Mistake]:
-    """Regions that stand there more than once, whichever way they are written."""
+    """Regions that stand there more than once, whichever way they are written, or are too many."""
+    if isinstance(regions, list) and len(regions) > MOST_REGIONS:
+        yield Mistake(path, f"has {len(regions)} regions; at most {MOST_REGIONS} are allowed")
+        return
     seen: set[str] = set()
     for index, region in enumerate(regions if isinstance(regions, list) else []):
         name = region.get("name") if isinstance(region, dict) else region

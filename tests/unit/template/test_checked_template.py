@@ -233,6 +233,7 @@ def test_where_the_source_tells_nothing_the_first_customizer_does() -> None:
         ({"targetRegions": [{"name": "a"}], "replicationRegions": ["a"]}, "replicationRegions", "only one of the two"),
         ({"targetRegions": [{"name": "a"}], "storageAccountType": "Premium_LRS"}, "storageAccountType", "only"),
         ({"targetRegions": [{"name": "West US"}, {"name": "westus"}]}, "targetRegions[1].name", "given twice"),
+        ({"targetRegions": [{"name": f"r{n}"} for n in range(201)]}, "targetRegions", "at most 200"),
         ({"targetRegions": [{"name": "a", "replicaCount": -1}]}, "targetRegions[0].replicaCount", "at least 1"),
         ({"targetRegions": [{"name": "a", "replicaCount": 101}]}, "targetRegions[0].replicaCount", "at most 100"),
         ({"targetRegions": [{"name": "a", "storageAccountType": "x"}]}, "targetRegions[0].storageAccountType", "ZRS"),

@@ -18,12 +18,13 @@ from vmkiln.images import gallery, managed_image
 from vmkiln.images.data_disk import SHARED_OBJECT, data_disks_of
 from vmkiln.images.gallery import GalleryTarget, Region
 from vmkiln.images.image_store import ImageFacts, architecture_of
+from vmkiln.provisioning import quotas
+from vmkiln.run_failures import QuotaExceeded
 from vmkiln.store.rows import ImageRow
-from vmkiln.template.distribute_target import ReplicationMode, StorageAccountType
+from vmkiln.template.distribute_target import MOST_REGIONS, MOST_REPLICAS, ReplicationMode, StorageAccountType
 
 PROFILE = "properties.publishingProfile"
 SOURCE = "properties.storageProfile.source.id"
-LARGEST_REPLICA_COUNT = 100
 TRIES = 3
 # where the older and the newer api-versions have the id of what a version is made from
 PLACES = (
@@ -60,6 +61,10 @@ def _mistakes(profile: Mapping[str, Any]) -> Iterator[Mistake]:
     targets = profile.get("targetRegions")
     if targets is not None and not (isinstance(targets, list) and targets):
         yield Mistake(f"{PROFILE}.targetRegions", "must be a list with a region at least")
+    if isinstance(targets, list) and len(targets) > MOST_REGIONS:
+        message = f"has {len(targets)} regions; at most {MOST_REGIONS} are allowed"
+        yield Mistake(f"{PROFILE}.targetRegions", message)
+        return
     seen: set[str] = set()
     for index, target in enumerate(targets if isinstance(targets, list) else []):
         where = f"{PROFILE}.targetRegions[{index}]"
@@ -70,8 +75,8 @@ def _mistakes(profile: Mapping[str, Any]) -> Iterator[Mistake]:
             yield Mistake(f"{where}.name", f"the region `{target['name']}` is given twice")
         seen.add(plain_location(target["name"]))
         count, account = target.get("regionalReplicaCount"), target.get("storageAccountType")
-        if count is not None and (type(count) is not int or not 1 <= count <= LARGEST_REPLICA_COUNT):
-            yield Mistake(f"{where}.regionalReplicaCount", f"must be a whole number up to {LARGEST_REPLICA_COUNT}")
+        if count is not None and (type(count) is not int or not 1 <= count <= MOST_REPLICAS):
+            yield Mistake(f"{where}.regionalReplicaCount", f"must be a whole number up to {MOST_REPLICAS}")
         if account is not None and account not in list(StorageAccountType):
             hint = f"allowed are {', '.join(StorageAccountType)}"
             yield Mistake(f"{where}.storageAccountType", f"`{str(account)[:60]}` is not allowed", hint)
@@ -118,6 +123,10 @@ def _made(call: Call) -> Answer:
     refuse(mistakes)
     check_location(call, body["location"], IMAGE_VERSION)
     source = _source(call, wanted)
+    try:
+        quotas.check_image(call.service.settings, store, call.names["subscriptionId"], str(body["location"]))
+    except QuotaExceeded as error:
+        raise ArmError(409, error.code, error.message, hint=error.hint) from None
     target = GalleryTarget(
         gallery_image_id=call.resource_id,
         scheme="Latest",
