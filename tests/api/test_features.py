@@ -54,6 +54,10 @@ def test_the_newer_interface_of_features_tells_the_same(service: InProcess) -> N
     assert [item["name"] for item in service.get(place).json()["value"]] == ["SomePreview"]
     assert service.request("DELETE", f"{place}/SomePreview").status_code == 200
     assert service.get(place).json()["value"] == []
+    assert service.get(f"{HERE}/providers/Microsoft.Compute/features").json()["value"] == [], "it takes no place"
+    assert service.request("DELETE", f"{place}/SomePreview").status_code == 200
+    ours = f"{HERE}/featureProviders/Microsoft.VirtualMachineImages/subscriptionFeatureRegistrations"
+    assert service.request("DELETE", f"{ours}/Triggers").status_code == 409
 
 
 def test_what_registers_a_feature_is_audited_in_azures_words(service: InProcess) -> None:

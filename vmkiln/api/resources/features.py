@@ -109,12 +109,18 @@ def register(call: Call) -> Answer:
     return Answer(200, _body(call, namespace, name, REGISTERED))
 
 
-def unregister(call: Call) -> Answer:
-    """POST unregister: Image Builder's own cannot be turned off."""
+def _unregistered(call: Call) -> tuple[str, str]:
+    """Namespace and name of a feature that may be unregistered. Raises: `ArmError` 400, 404, 409."""
     namespace, name = _names(call)
     if namespace == IMAGE_BUILDER:
         message = f"The feature '{namespace}/{name}' is part of this service and cannot be unregistered."
         raise ArmError(409, "FeatureUnregistrationNotSupported", message)
+    return namespace, name
+
+
+def unregister(call: Call) -> Answer:
+    """POST unregister: Image Builder's own cannot be turned off."""
+    namespace, name = _unregistered(call)
     _kept(call, namespace, name, UNREGISTERED)
     return Answer(200, _body(call, namespace, name, UNREGISTERED))
 
@@ -160,8 +166,9 @@ def put_registration(call: Call) -> Answer:
 
 
 def delete_registration(call: Call) -> Answer:
-    """DELETE: it is not registered any more."""
-    unregister(call)
+    """DELETE: it is not registered any more, and nothing is kept of it."""
+    namespace, name = _unregistered(call)
+    call.service.store.resources.delete(_id(call, namespace, name))
     return Answer(200)
 
 
