@@ -249,9 +249,10 @@ class ResourceTable:
 def parent_of(resource_id: str) -> str:
     """The id (lower case) of the resource that a nested one belongs to; '' for a top-level one; pure."""
     segments = resource_id.lower().split("/")
-    if "providers" not in segments:
+    kinds = range(1, len(segments), 2)  # behind each one its name, which may be `providers`, too
+    provider = max((place for place in kinds if segments[place] == "providers"), default=0)
+    if not provider:
         return ""
-    provider = len(segments) - 1 - segments[::-1].index("providers")
     is_nested = len(segments) - provider > 4
     return "/".join(segments[:-2]) if is_nested else ""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from vmkiln.store.database import Store, opened
+from vmkiln.store.resource_table import parent_of
 from vmkiln.store.rows import ResourceRow
 
 GROUP = "/subscriptions/s/resourceGroups/g"
@@ -15,6 +16,23 @@ GROUP = "/subscriptions/s/resourceGroups/g"
 
 def row(name: str) -> ResourceRow:
     return ResourceRow(f"{GROUP}/providers/M.X/things/{name}", "M.X/things", name, "s", "g", location="l")
+
+
+@pytest.mark.parametrize(
+    ("below", "parent"),
+    [
+        ("", ""),
+        ("/providers/M.X/things/a", ""),
+        ("/providers/M.X/things/a/parts/b", "/providers/m.x/things/a"),
+        ("/providers/M.X/things/a/parts/providers", "/providers/m.x/things/a"),
+        ("/providers/M.X/things/providers/parts/b", "/providers/m.x/things/providers"),
+        ("/providers/M.X/things/a/providers/M.Y/locks/l", ""),
+        ("/providers/M.F/providers/M.X/features/f", ""),
+    ],
+)
+def test_a_nested_resource_is_found_below_its_parent_whatever_their_names(below: str, parent: str) -> None:
+    for group in (GROUP, "/subscriptions/s/resourceGroups/providers"):
+        assert parent_of(f"{group}{below}") == (f"{group}{parent}".lower() if parent else "")
 
 
 def test_a_change_a_new_one_and_a_deletion_wake_who_watches(tmp_path: Path) -> None:
