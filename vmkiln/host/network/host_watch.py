@@ -128,13 +128,15 @@ async def _go_on(
 
 def _told_of_changes() -> socket.socket:
     """A socket of the kernel's that tells of links, addresses and routes of this network. Raises: `HostUnfit`."""
-    changes = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
     try:
-        changes.bind((0, GROUPS))
+        with contextlib.ExitStack() as stack:
+            kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK
+            changes = stack.enter_context(socket.socket(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE))
+            changes.bind((0, GROUPS))
+            stack.pop_all()
+            return changes
     except OSError as error:
-        changes.close()
         raise HostUnfit(f"the kernel does not tell of changes at this host's network: {error}") from error
-    return changes
 
 
 async def _told(changes: socket.socket) -> None:

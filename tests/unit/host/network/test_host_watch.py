@@ -63,6 +63,12 @@ async def test_a_run_ends_when_it_cannot_see_its_host_any_more(monkeypatch: pyte
     assert "cannot be watched: `ip` is not installed" in ended
 
 
+def test_a_host_without_room_for_another_socket_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "socket", mock.Mock(side_effect=OSError(errno.EMFILE, "Too many open files")))
+    with pytest.raises(HostUnfit, match=r"does not tell of changes .*: .*Too many open files"):
+        host_watch._told_of_changes()
+
+
 async def test_more_changes_than_fit_are_a_change_and_a_burst_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host_watch, "SETTLE_SECONDS", 0.0)
     monkeypatch.setattr(host_watch, "LOOK_SECONDS", 30)
