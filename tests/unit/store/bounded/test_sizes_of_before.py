@@ -10,7 +10,6 @@ from postgresql import cluster
 from vmkiln.store.database import opened, utc_now
 from vmkiln.store.engine import connected
 from vmkiln.store.rows import ResourceRow
-from vmkiln.store.schema import prepare
 from vmkiln.store.tables import resources
 
 GROUP = "/subscriptions/s/resourceGroups/g"
@@ -37,7 +36,7 @@ def sizes(place: Path | str, *, before: str) -> tuple[list[int], list[int]]:
         connection.exec_driver_sql("ALTER TABLE vmkiln_resource DROP COLUMN size_bytes")
         config.attributes["connection"] = connection
         command.stamp(config, before)
-    prepare(connections, "the database")
+        command.upgrade(config, "0023")  # and no further: what came behind it is there
     with connections.reading() as connection:
         found = list(connection.execute(query).scalars())
     connections.close()
