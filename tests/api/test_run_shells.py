@@ -8,6 +8,7 @@ import pytest
 from in_process import GROUP, SUBSCRIPTION, TEMPLATE, InProcess, TestAccess, code_of, run_with_blobs
 
 from vmkiln.audit.act_names import RUN_SHELL
+from vmkiln.errors import DatabaseAway
 from vmkiln.rights.built_in_roles import CONTRIBUTOR, OWNER, READER, actions_of
 from vmkiln.store.audit_table import AuditQuery
 from vmkiln.store.database import utc_now
@@ -60,6 +61,20 @@ def test_who_may_enter_is_told_where_and_who_may_not_is_refused(
     wanted = "Succeeded" if status == 200 else "Failed"
     assert held.service.audit.flush(10)
     assert acts(held) == [(name, wanted, status, RUN)], "who, and which run"
+
+
+def test_nobody_has_leave_before_it_is_on_record(held: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has no row of its own to change would be told in the background alone, which a killed service loses."""
+    begun: list[str] = []
+
+    def away(act: Any) -> None:
+        begun.append(act.row.operation)
+        raise DatabaseAway("the database is away")
+
+    monkeypatch.setattr(held.service.store.audit, "begin", away)
+    answer = held.request("POST", SHELL)
+    assert (answer.status_code, begun) == (503, [RUN_SHELL])
+    assert "heldUntil" not in answer.json()
 
 
 def test_a_role_to_run_is_none_to_enter_and_the_other_way_round(held: InProcess, people: dict[str, str]) -> None:
