@@ -35,9 +35,9 @@ def template_id(resource_group: str, name: str) -> str:
     return f"/resourceGroups/{resource_group}/providers/{IMAGE_TEMPLATE}/{name}"
 
 
-def run_id_of(resource_group: str, template_name: str, run_id: str) -> str:
-    """The id of a run; pure."""
-    return f"{template_id(resource_group, template_name)}/providers/Vmkiln.Builds/runs/{run_id}"
+def run_id_of(resource_group: str, template_name: str, run_id: str, *, kept: str = "") -> str:
+    """The id of a run; `kept` is the id of its template where a service keeps that, whose log has the act; pure."""
+    return f"{kept or template_id(resource_group, template_name)}/providers/Vmkiln.Builds/runs/{run_id}"
 
 
 def principal_id(app_id: str) -> str:

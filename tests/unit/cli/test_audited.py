@@ -13,7 +13,7 @@ import typer
 from typer.testing import CliRunner
 
 from vmkiln.audit import audit_log
-from vmkiln.audit.act_names import HOST_DRAIN, HOST_UNDRAIN, RUN_DELETE, run_id_of
+from vmkiln.audit.act_names import HOST_DRAIN, HOST_UNDRAIN, RUN_CANCEL, RUN_DELETE, run_id_of
 from vmkiln.cli.main import app
 from vmkiln.settings import Settings
 from vmkiln.staging import staging_resource_group
@@ -36,6 +36,7 @@ RECORDED = {  # here, or as the requests that they are (tests/api/test_audit.py)
     "run delete", "run prune",
     "run retry",  # a request
     "run release", "run shell",  # tests/unit/run/held/test_door.py
+    "staging boot",  # tests/unit/run/held/test_lease_receipts.py
     "staging delete",
     "rest", "template cancel", "template create", "template delete", "template run",
 }  # fmt: skip
@@ -52,7 +53,7 @@ CHANGES_NOTHING_OF_OTHERS = {  # reads, or changes files of the user alone
     "run export", "run failure", "run flows", "run list", "run logs", "run receipts", "run show", "run timeline",
     "run screenshot", "run wait",
     "explain", "history", "init", "schema",
-    "staging boot", "staging list", "staging show", "storage install", "storage show", "support-bundle",
+    "staging list", "staging show", "storage install", "storage show", "support-bundle",
     "template list", "template logs", "template show",
 }  # fmt: skip
 
@@ -165,6 +166,17 @@ def test_runs_that_are_deleted_are_recorded(store: Store) -> None:
     assert (act.operation, act.resource_id) == (RUN_DELETE, run_id_of("rg", "web", "r1"))
     vmkiln("run", "prune", "--older-than", "0h", "--keep", "0", "--yes")
     assert last_act(store).resource_id == run_id_of("rg", "web", "r2")
+
+
+def test_what_is_done_to_a_services_run_is_in_the_log_of_its_subscription(store: Store) -> None:
+    """Else who reads the activity log of a template would not see what the operator did to its runs."""
+    group = f"{SUBSCRIPTION}/resourceGroups/rg"
+    template = f"{group}/providers/Microsoft.VirtualMachineImages/imageTemplates/web".lower()
+    store.runs.add(RunRow("r1", "web", "rg", {}, "Queued", "", "", "", "", {}, utc_now(), None, template))
+    vmkiln("run", "cancel", "r1")
+    act = last_act(store, SUBSCRIPTION.rpartition("/")[2])
+    assert (act.operation, act.resource_group) == (RUN_CANCEL, "rg")
+    assert act.resource_id == f"{template}/providers/Vmkiln.Builds/runs/r1"
 
 
 def test_a_drained_host_is_recorded(store: Store) -> None:

@@ -119,9 +119,11 @@ def _as_data(store: Store, row: StagingGroupRow) -> dict[str, Any]:
 def boot(group: GroupArgument) -> None:
     """Start the VM that a failed run kept (errorHandling abort), on a throw-away overlay, with its console here.
 
-    One that is held is opened for that from its disks alone, and stays as it is.
+    One that is held is opened for that from its disks alone, and stays as it is; that needs the leave, and is on
+    record, as `vmkiln run shell`.
     """
     from vmkiln.cli.commands.images.image import boot_disk
+    from vmkiln.cli.commands.runs.leave import take_leave
     from vmkiln.host.qemu import Disk
     from vmkiln.images.data_disk import files_beside
     from vmkiln.preparation import opened_store
@@ -141,6 +143,7 @@ def boot(group: GroupArgument) -> None:
             ]
             held = next((item for item in kept if lease.is_receipt_of(item, item.run_id)), None)
             if held is not None:
+                take_leave(store, store.runs.find(held.run_id))
                 disks = stack.enter_context(disks_of(settings, store, held.run_id))
         if held is None:
             path = settings.staging / row.name / KEPT_DISK

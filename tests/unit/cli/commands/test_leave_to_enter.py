@@ -85,7 +85,8 @@ def entering(settings: Settings, template_id: str) -> tuple[BaseException | None
     with opened(settings.database) as store, run_directory.locked(settings.runs, RUN):
         store.runs.start(row)
         done = asyncio.run(work())
-        query = AuditQuery("", utc_now() - timedelta(hours=1), utc_now() + timedelta(hours=1))
+        subscription = template_id.split("/")[2] if template_id else ""  # whose log has it
+        query = AuditQuery(subscription, utc_now() - timedelta(hours=1), utc_now() + timedelta(hours=1))
         acts = [act.operation for act in store.audit.find(query, limit=10)]
     return done.exception, done.exit_code, acts
 

@@ -1,6 +1,7 @@
 """A failed VM is kept once: sealed, with a receipt that says until when it was there, or its disk where it is not."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,9 +9,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from vmkiln.audit.act_names import RUN_SHELL
 from vmkiln.cli.commands.images import image as image_commands
+from vmkiln.cli.commands.runs import leave
 from vmkiln.cli.main import app
-from vmkiln.errors import DatabaseAway, InputError
+from vmkiln.errors import ArmError, DatabaseAway, InputError
 from vmkiln.host.qemu import Accelerator, Disk, Firmware, Machine
 from vmkiln.host.saved import sealed_copy
 from vmkiln.receipts.receipt import receipts_of
@@ -21,6 +24,7 @@ from vmkiln.run_state import RunState
 from vmkiln.settings import Settings
 from vmkiln.staging import run_directory, staging_resource_group
 from vmkiln.staging.virtual_network import decide
+from vmkiln.store.audit_table import AuditQuery
 from vmkiln.store.database import Store, opened, utc_now
 from vmkiln.store.rows import RunRow
 from vmkiln.template.image_template import OnError
@@ -199,10 +203,28 @@ def test_a_failed_vm_is_booted_from_its_opened_disks(
     assert seen == [("this is disk0", True, "", below), data, machine, is_free]
     assert list(settings.runs.iterdir()) == [], "what was opened is gone"
     assert receipt_of(store) == (False, False)
+    query = AuditQuery("", utc_now() - timedelta(hours=1), utc_now() + timedelta(hours=1))
+    assert [act.operation for act in store.audit.find(query, limit=5)] == [RUN_SHELL], "as one that is entered"
     lease.forget(settings, store, RUN)
     with pytest.raises(InputError, match="not held"), waking.disks_of(settings, store, RUN):
         pass
     assert "keeps no VM" in str(CliRunner().invoke(app, ["staging", "boot", GROUP]).exception)
+
+
+def test_without_leave_no_disk_of_a_held_vm_is_opened(
+    settings: Settings, store: Store, leased: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def refused(_store: Store, run: RunRow) -> None:
+        asked.append(run.run_id)
+        raise ArmError(403, "AuthorizationFailed", "no authorization to perform action")
+
+    monkeypatch.setattr(leave, "take_leave", refused)
+    monkeypatch.setattr(waking, "disks_of", lambda *_: pytest.fail("it was opened"))
+    done = CliRunner().invoke(app, ["staging", "boot", GROUP])
+    assert isinstance(done.exception, ArmError), repr(done.exception)
+    assert asked == [RUN]
 
 
 @pytest.mark.parametrize("is_leased", [True, False])

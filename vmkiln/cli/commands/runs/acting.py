@@ -42,7 +42,8 @@ def cancel(run_id: NamedRunArgument, as_json: JsonOption = False) -> None:
     settings = read_settings()
     with opened_store(settings, say) as store:
         run = store.runs.find(run_id)
-        with audited(store, RUN_CANCEL, run_id_of(run.resource_group, run.template_name, run.run_id)):
+        about = run_id_of(run.resource_group, run.template_name, run.run_id, kept=run.template_id)
+        with audited(store, RUN_CANCEL, about):
             _ask_to_cancel(settings, store, run)
         ended = _ended(settings, store, run.run_id, seconds=None)
     if as_json:
@@ -167,7 +168,7 @@ def _delete(settings: Settings, store: Store, run: RunRow, *, images: list[Image
     from vmkiln.staging import run_directory, staging_resource_group
 
     group = store.staging.group(run.staging_group) if run.staging_group else None
-    about = run_id_of(run.resource_group, run.template_name, run.run_id)
+    about = run_id_of(run.resource_group, run.template_name, run.run_id)  # a service's goes with its template
     with audited(store, RUN_DELETE, about, is_first=True):
         if group is not None and group.run_id == run.run_id:
             folder = settings.staging / group.name

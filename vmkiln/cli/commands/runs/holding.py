@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vmkiln.audit.act_names import RUN_RELEASE, RUN_SHELL, run_id_of
+from vmkiln.audit.act_names import RUN_RELEASE, run_id_of
 from vmkiln.cli.audited import audited
 from vmkiln.cli.completing import NamedRunArgument
 from vmkiln.cli.invocation import read_settings
@@ -53,15 +53,14 @@ def shell(run_id: NamedRunArgument, command: CommandArgument = None) -> None:
     """
     import asyncio
 
+    from vmkiln.cli.commands.runs.leave import take_leave
     from vmkiln.preparation import opened_store
 
     settings = read_settings()
     with opened_store(settings, say) as store:
         run = store.runs.find(run_id)
         folder = None if _is_on_disk(settings, run) else _folder(settings, run)
-        if not asyncio.run(_has_leave(run)):
-            with audited(store, RUN_SHELL, run_id_of(run.resource_group, run.template_name, run.run_id)):
-                pass
+        take_leave(store, run)
         if folder is None:
             status = asyncio.run(_woken(settings, store, run.run_id, command or ()))
     if folder is not None:
@@ -81,43 +80,14 @@ def release(run_id: NamedRunArgument, as_json: JsonOption = False) -> None:
     with opened_store(settings, say) as store:
         run = store.runs.find(run_id)
         folder = None if _is_on_disk(settings, run) else _folder(settings, run)
-        with audited(store, RUN_RELEASE, run_id_of(run.resource_group, run.template_name, run.run_id)):
+        about = run_id_of(run.resource_group, run.template_name, run.run_id, kept=run.template_id)
+        with audited(store, RUN_RELEASE, about):
             if folder is not None:
                 knock(folder, RELEASE).close()
             else:
                 with long_work(f"waiting until nobody is in the failed VM of run {run.run_id[:8]}"):
                     _delete(settings, store, run.run_id)
     told_done(f"run {run.run_id[:8]}: released", {"released": run.run_id}, as_json=as_json)
-
-
-async def _has_leave(run: RunRow) -> bool:
-    """Ask the service of the context in use whether who is logged in there may enter, which it records.
-
-    False where nobody has to be asked: without such a context the user of this state directory is its operator, and
-    only they have a run of `vmkiln build`. Raises: `ArmError` when it is refused; `InputError`, `ServiceAway`.
-    """
-    import os
-
-    from vmkiln.azure_names import NEWEST_API_VERSION
-    from vmkiln.cli.arm_client import remote_client
-    from vmkiln.cli.contexts import contexts_file, read_contexts
-    from vmkiln.errors import ArmError, InputError
-
-    context = read_contexts(contexts_file(os.environ)).in_use
-    if context is None or not run.template_id:
-        return False
-    path = f"{run.template_id}/providers/Vmkiln.Builds/runs/{run.run_id}/shell"
-    async with remote_client(context) as client:
-        try:
-            await client.request("POST", path, api_version=NEWEST_API_VERSION)
-        except ArmError as error:
-            if error.status != 404:
-                raise
-            raise InputError(
-                f"{context.url} does not know the run {run.run_id[:8]}, or you may not read it",
-                hint="`vmkiln context use` chooses the service whose run it is",
-            ) from error
-    return True
 
 
 def _is_on_disk(settings: Settings, run: RunRow) -> bool:
