@@ -99,12 +99,17 @@ async def sealed(
     return found
 
 
+def needed_mib(machine: Machine, written_mib: int) -> int:
+    """What it takes of the disk at most, in MiB, when the VM's own files have so much; pure."""
+    return machine.memory_mib + written_mib + SPARE_MIB
+
+
 def _begun(folder: Path, machine: Machine, settings: Settings, generation: int) -> None:
     """The folder, with other names of what the disks lie on. Raises: `NotLeased`, `OSError`."""
     if settings.most_held_vms_mib <= 0:
         raise NotLeased("the setting most_held_vms_mib is 0")
     written = taken_bytes(*lease.own_files(machine).values()) // MIB
-    needed = machine.memory_mib + written + SPARE_MIB
+    needed = needed_mib(machine, written)
     folder.parent.mkdir(mode=0o700, exist_ok=True)
     if (free := shutil.disk_usage(folder.parent).free // MIB) < needed:
         raise NotLeased(f"{free} MiB of disk are free, and it takes up to {needed}")

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from vmkiln.errors import InputError
+from vmkiln.files.sparse_file import taken_bytes
 from vmkiln.host import namespace
 from vmkiln.host.confinement import run_group
 from vmkiln.host.network import network_setup
@@ -115,7 +116,8 @@ async def woken(host: BuildHost, run_id: str, tell: Callable[[str], None]) -> As
         if found is None:
             raise door.not_held(run_id)
         contents = await off_loop(lease.opened, found, store)
-        room, what = _room_of(contents.machine), f"the failed VM of run {run_id[:8]}"
+        room = await off_loop(_room_of, contents.machine, found)
+        what = f"the failed VM of run {run_id[:8]}"
         await stack.enter_async_context(off_loop_with(lambda: beside_runs.taken(settings, store, room, what)))
         directory = await stack.enter_async_context(off_loop_with(lambda: run_directory.woken(settings.runs, run_id)))
         machine = await off_loop(_laid_out, found, contents, directory)
@@ -147,10 +149,16 @@ async def woken(host: BuildHost, run_id: str, tell: Callable[[str], None]) -> As
         yield Woken(directory, found, vm, released, again)
 
 
-def _room_of(machine: Machine) -> Room:
-    """What a visit takes of its host: the VM, the container group that leads into it, a copy of the memory; pure."""
+def _room_of(machine: Machine, found: Lease) -> Room:
+    """What a visit takes of its host: the VM, and the container group that leads into it.
+
+    Of the disk what was written, opened, and what it takes to put all on disk again beside what lies there.
+    """
     memory_mib = machine.memory_mib + container_group.MEMORY_MIB + 2 * QEMU_MIB
-    return Room(machine.cpus + CONTAINER_GROUP_CPUS, memory_mib, machine.memory_mib)
+    files = [found.file(name) for name in lease.own_files(machine)]
+    written_mib = taken_bytes(*(file for file in files if file.exists())) // lease.MIB
+    disk_mib = written_mib + sealing.needed_mib(machine, written_mib)
+    return Room(machine.cpus + CONTAINER_GROUP_CPUS, memory_mib, disk_mib)
 
 
 @contextlib.contextmanager

@@ -17,9 +17,9 @@ from vmkiln.fleet import run_queue
 from vmkiln.fleet.admission import Need, QueuePosition, Waiting, positions
 from vmkiln.host.host_id import host_id
 from vmkiln.host.network import host_watch
-from vmkiln.host.qemu import Accelerator
+from vmkiln.host.qemu import Accelerator, Disk
 from vmkiln.run.cleaning_up import end_leftovers
-from vmkiln.run.held import waking
+from vmkiln.run.held import lease, sealing, waking
 from vmkiln.run.room import NOTHING, QEMU_MIB, Asked, Room, room_for
 from vmkiln.run.starts import beside_runs, warming
 from vmkiln.run.vm_shape import decide_shape
@@ -146,11 +146,16 @@ async def test_a_base_that_is_saved_for_no_build_has_room_of_its_own(
     assert promised(store)["here"] == NOTHING
 
 
-def test_a_visit_takes_the_failed_vm_and_what_leads_into_it() -> None:
-    machine: Any = SimpleNamespace(cpus=1, memory_mib=3584, accelerator=Accelerator.TCG)
-    room = waking._room_of(machine)
+def test_a_visit_takes_the_failed_vm_and_what_leads_into_it(tmp_path: Path) -> None:
+    disks = (Disk(tmp_path / "of the run", "qcow2"), Disk(tmp_path / "seed", "raw", is_disc=True))
+    machine: Any = SimpleNamespace(cpus=1, memory_mib=3584, accelerator=Accelerator.TCG, disks=disks, boot=None)
+    found = lease.Lease(tmp_path, "r", 4e9, 2, 0, "")
+    (tmp_path / "disk0.2").write_bytes(b"w" * 3 * lease.MIB)
+    (tmp_path / "disk0.1").write_bytes(b"w" * 50 * lease.MIB)
+    room = waking._room_of(machine, found)
     assert room.cpus == 2
     assert room.memory_mib == 3584 + container_group.MEMORY_MIB + 2 * QEMU_MIB
+    assert room.disk_mib == 3 + 3 + 3584 + sealing.SPARE_MIB, "opened, and put on disk again with its memory"
 
 
 @pytest.mark.parametrize("vm_size", ["", "Standard_D2_v2", "Standard_B1s"])
