@@ -63,23 +63,26 @@ def hosts_now(store: Store, *, capacities: Mapping[str, Room] = NOWHERE) -> list
     `capacities` has the room of a host at this moment, by its incarnation. It is less than the recorded room when the
     host's disk has filled up since.
     """
-    return _hosts(store, store.hosts.placed(), store.queue.going_on_alone(), capacities)
+    found, _ = _hosts(store, store.hosts.placed(), store.queue.going_on_alone(), capacities)
+    return found
 
 
 def _hosts(
     store: Store, kept: Sequence[PlacedRun], others: Sequence[RunRow], capacities: Mapping[str, Room]
-) -> list[Host]:
-    found = []
+) -> tuple[list[Host], dict[str, Room]]:
+    """The live hosts, and what of each is promised without a reservation, by its incarnation."""
+    found, unreserved = list[Host](), dict[str, Room]()
     rooms = store.rooms.all()
     for row in store.hosts.live():
         capacity = capacities.get(row.incarnation) or capacity_of(row)
-        promised = reserved_by(item for item in kept if item.incarnation == row.incarnation)
         mine = (run for run in others if run.facts.get("host_id", row.host_id) == row.host_id)
-        promised += sum((promised_to(run).capped(capacity) for run in mine), NOTHING)
+        promised = sum((promised_to(run).capped(capacity) for run in mine), NOTHING)
         beside = (Room(room.cpus, room.memory_mib, room.disk_mib) for room in rooms if room.host_id == row.host_id)
         promised += sum((room.capped(capacity) for room in beside), NOTHING)
+        unreserved[row.incarnation] = promised
+        promised += reserved_by(item for item in kept if item.incarnation == row.incarnation)
         found.append(host_of(row, capacity=capacity, promised=promised))
-    return found
+    return found, unreserved
 
 
 class _Front:
@@ -176,8 +179,18 @@ def queue_of(
 
     `capacities` is as in `hosts_now`; with `only` none but these runs are looked at, as if no others waited.
     """
-    found, _ = _queue(settings, store, capacities, per_subscription=per_subscription, only=only, templates=templates)
-    return found
+    return _queue(
+        settings, store, capacities, per_subscription=per_subscription, only=only, templates=templates
+    ).positions
+
+
+@dataclass(frozen=True)
+class _Queue:
+    """The queue, who is in front of it, and what of each host is promised without a reservation."""
+
+    positions: list[QueuePosition]
+    front: _Front
+    unreserved: Mapping[str, Room]
 
 
 def _queue(
@@ -188,23 +201,22 @@ def _queue(
     per_subscription: int | None,
     only: Collection[str] | None,
     templates: KnownTemplates | None,
-) -> tuple[list[QueuePosition], _Front]:
-    """The queue, and who is in front of it."""
+) -> _Queue:
     waiting = [
         Waiting(item.run_id, subscription_of(item.template_id), item.started)
         for item in store.queue.waiting(per_subscription=per_subscription if only is None else None)
         if only is None or item.run_id in only
     ]
     if not waiting:
-        return [], _Front(settings, store)
+        return _Queue([], _Front(settings, store), NOWHERE)
     placed = store.hosts.placed()
     others = store.queue.going_on_alone()
     template_ids = [*(run.template_id for run in placed), *(run.template_id for run in others)]
     going_on = Counter(map(subscription_of, template_ids))
     ordered = in_turn(waiting, Turns(going_on, store.queue.last_starts(limit=REMEMBERED_RUNS)))
-    hosts = _hosts(store, placed, others, capacities)
+    hosts, unreserved = _hosts(store, placed, others, capacities)
     front = _Front(settings, store, [item.run_id for item in ordered], templates)
-    return positions(ordered, need_of=front.need, hosts=hosts, kept_for=front.kept), front
+    return _Queue(positions(ordered, need_of=front.need, hosts=hosts, kept_for=front.kept), front, unreserved)
 
 
 def place(
@@ -220,27 +232,38 @@ def place(
 
     With `own` none but the host of this incarnation gets any: those that another one may have wait for it.
     """
-    queue, front = _queue(settings, store, capacities, per_subscription=FRONT, only=only, templates=templates)
+    queue = _queue(settings, store, capacities, per_subscription=FRONT, only=only, templates=templates)
     rows = [
         ReservationRow(
             run_id=position.run_id,
-            attempt=front.head(position.run_id).attempt,
+            attempt=queue.front.head(position.run_id).attempt,
             incarnation=position.incarnation,
             cpus=position.room.cpus,
             memory_mib=position.room.memory_mib,
             disk_mib=position.room.disk_mib,
             placed=0.0,
         )
-        for position in queue
+        for position in queue.positions
         if not position.reason and own in ("", position.incarnation)
     ]
     if not rows:
         return Given()
-    reasons = {position.run_id: position.why_there for position in queue}
-    taken = set(store.hosts.reserve(rows, fits=functools.partial(fits, capacities=capacities), reasons=reasons))
+    reasons = {position.run_id: position.why_there for position in queue.positions}
+    has_room = functools.partial(fits, capacities=capacities, unreserved=queue.unreserved)
+    taken = set(store.hosts.reserve(rows, fits=has_room, reasons=reasons))
     return Given([row for row in rows if row.run_id in taken], [row for row in rows if row.run_id not in taken])
 
 
-def fits(host: HostRow, wanted: Sequence[ReservationRow], *, capacities: Mapping[str, Room] = NOWHERE) -> bool:
-    """Whether a host has room for all that it would keep; pure. `capacities` is as in `hosts_now`."""
-    return not reserved_by(wanted).missing(capacities.get(host.incarnation) or capacity_of(host))
+def fits(
+    host: HostRow,
+    wanted: Sequence[ReservationRow],
+    *,
+    capacities: Mapping[str, Room] = NOWHERE,
+    unreserved: Mapping[str, Room] = NOWHERE,
+) -> bool:
+    """Whether a host has room for all that it would keep, beside what it promised without a reservation; pure.
+
+    `capacities` is as in `hosts_now`. Two that look at once each see the room of the other's run free.
+    """
+    promised = reserved_by(wanted) + unreserved.get(host.incarnation, NOTHING)
+    return not promised.missing(capacities.get(host.incarnation) or capacity_of(host))

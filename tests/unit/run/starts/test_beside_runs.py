@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from waiting_runs import add_waiting_runs
 
 from vmkiln.azure_names import Architecture
 from vmkiln.fleet import run_queue
@@ -116,6 +117,38 @@ def test_nobody_gives_back_what_another_host_has(settings: Settings, store: Stor
     with beside_runs.taken(elsewhere, store, HALF, "saving there"):
         assert beside_runs.give_back_left(settings, store) == []
         assert len(store.rooms.all()) == 1
+
+
+def test_two_that_look_at_once_leave_the_room_that_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each sees room for one run beside it; who comes second is told no, as where two runs had all there is."""
+    settings = Settings(tmp_path / "home")
+    properties = {
+        "source": {"type": "PlatformImage", "publisher": "Debian", "offer": "debian-12", "sku": "12"},
+        "vmProfile": {"vmSize": "Standard_D1_v2"},
+        "distribute": [{"type": "VHD", "runOutputName": "out"}],
+        "provisioningState": "Succeeded",
+    }
+    with opened(settings.database) as store:
+        asked = Asked(None, "Standard_D1_v2", is_windows=False, os_disk_gb=0, data_disks_gb=0, copies=1)
+        most_mib = 2 * room_for(settings, store, asked).memory_mib + 500
+        host = HostRow("here", host_id(settings), "here", "x86_64", "emulated", "", 8, most_mib, 100_000)
+        store.hosts.register(host, lease_seconds=600)
+        runs = add_waiting_runs(
+            store, range(2), subscriptions=["s"], properties=properties, resource_group="rg", staging_group="IT_x"
+        )
+        reserve, others = store.hosts.reserve, list[run_queue.Given]()
+
+        def as_another_looks(*arguments: Any, **named: Any) -> list[str]:
+            monkeypatch.setattr(store.hosts, "reserve", reserve)
+            others.append(run_queue.place(settings, store, {}, only={runs[1]}))
+            return reserve(*arguments, **named)
+
+        monkeypatch.setattr(store.hosts, "reserve", as_another_looks)
+        with beside_runs.taken(settings, store, Room(1, 1000, 0), "saving"):
+            mine = run_queue.place(settings, store, {}, only={runs[0]})
+        assert [row.run_id for row in others[0].taken] == [runs[1]]
+        assert [row.run_id for row in mine.lost] == [runs[0]]
+        assert len(run_queue.place(settings, store, {}, only={runs[0]}).taken) == 1, "once it is given back"
 
 
 async def test_a_base_that_is_saved_for_no_build_has_room_of_its_own(
