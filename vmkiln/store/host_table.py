@@ -24,7 +24,7 @@ from vmkiln.store.driver.server_clock import asking
 from vmkiln.store.engine import Connections
 from vmkiln.store.rows import HostFault, HostRow, PlacedRun, ReservationRow, ResourceState, asked_for_at, attempt_of
 from vmkiln.store.run_facts import RunFacts
-from vmkiln.store.tables import hosts, phases, reservations, runs, staging_resources
+from vmkiln.store.tables import hosts, phases, reservations, runs, staging_resources, taken_rooms
 
 DESCRIBED = (
     "name",
@@ -103,7 +103,8 @@ class HostTable:
     def forget(self, *, kept_seconds: float) -> None:
         """Forget incarnations that are dead for longer than that and keep no room; until then they can be looked at.
 
-        That a host drains is on its newest row alone, and counts when it comes back.
+        That a host drains is on its newest row alone, and counts when it comes back. What of a host that is forgotten
+        was taken beside runs goes with it: nobody else gives that back.
         """
         kept = sa.select(reservations.c.incarnation)
         later = hosts.alias()
@@ -113,7 +114,11 @@ class HostTable:
         old = sa.and_(hosts.c.is_dead, hosts.c.lease_until < database_clock() - kept_seconds)
         old = sa.and_(old, ~sa.and_(hosts.c.is_draining, is_newest))
         with self._connections.begin() as connection:
+            gone = set(connection.execute(sa.select(hosts.c.host_id).where(old)).scalars())
             connection.execute(hosts.delete().where(old, hosts.c.incarnation.not_in(kept)))
+            of_gone = taken_rooms.c.host_id.in_(gone), taken_rooms.c.host_id.not_in(sa.select(hosts.c.host_id))
+            if gone:
+                connection.execute(taken_rooms.delete().where(*of_gone))
 
     def renew(self, incarnation: str, *, lease_seconds: float) -> bool:
         """Make a host's lease last from now; false when it was given up for dead.

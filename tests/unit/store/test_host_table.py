@@ -13,6 +13,7 @@ from postgresql import Cluster, cluster
 from vmkiln.errors import InputError, RunTakenOver
 from vmkiln.fleet.run_queue import fits
 from vmkiln.store.database import Store, opened
+from vmkiln.store.hosts.room_table import TakenRoom
 from vmkiln.store.rows import HostFault, HostRow, ReservationRow, RunRow
 from vmkiln.store.tables import reservations
 
@@ -307,6 +308,20 @@ def test_a_host_that_drained_drains_when_it_comes_back_however_late(store: Store
     store.hosts.forget(kept_seconds=0)
     assert [host.incarnation for host in store.hosts.all()] == ["second"]
     assert store.hosts.register(a_host("a", incarnation="third"), lease_seconds=60).is_draining
+
+
+def test_room_that_a_forgotten_host_had_taken_is_forgotten_with_it(store: Store) -> None:
+    """Each look at the queue reads all of it, and a machine that is gone gives none back."""
+    for name in ("gone", "here"):
+        register(store, name, incarnation=f"{name}-first", lease_seconds=0.01)
+        of_host = a_host(name, incarnation="").host_id
+        store.rooms.take(TakenRoom(f"of {name}", of_host, "saving", cpus=1, memory_mib=1, disk_mib=1))
+    store.rooms.take(TakenRoom("of a command", "no service is there", "saving", cpus=1, memory_mib=1, disk_mib=1))
+    time.sleep(0.05)
+    store.hosts.register(a_host("here", incarnation="second"), lease_seconds=60)
+    store.hosts.leave("gone-first")
+    store.hosts.forget(kept_seconds=0)
+    assert {room.room_id for room in store.rooms.all()} == {"of here", "of a command"}
 
 
 def test_a_dead_boot_is_forgotten_when_it_keeps_nothing(store: Store) -> None:
