@@ -371,7 +371,7 @@ def replace_ids() -> str:
     new = uuid.UUID(bytes=os.urandom(16), version=4).hex
     write("/etc/machine-id", new + "\n", mode_of("/etc/machine-id", 0o444))  # or the image would have another
     if os.path.isfile("/var/lib/dbus/machine-id") and not os.path.islink("/var/lib/dbus/machine-id"):
-        write("/var/lib/dbus/machine-id", new + "\n", 0o444)
+        write("/var/lib/dbus/machine-id", new + "\n", mode_of("/var/lib/dbus/machine-id", 0o444))
     if os.path.exists("/var/lib/systemd/random-seed"):
         write("/var/lib/systemd/random-seed", os.urandom(512), 0o600)
     if os.path.exists(NETWORK_SECRET):

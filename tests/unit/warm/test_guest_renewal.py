@@ -11,6 +11,8 @@ import pytest
 
 from vmkiln.warm.saved_base import FOLDER, RENEWAL, SAYS
 
+DBUS = "/var/lib/dbus/machine-id"
+
 
 @pytest.fixture(scope="module")
 def renewal() -> Any:
@@ -64,10 +66,10 @@ def test_a_new_machine_id_has_the_mode_of_the_one_before(
     machine_id.write_text("0" * 32 + "\n")
     machine_id.chmod(mode)
     write, stat = renewal.write, renewal.mode_of
-    written: list[str] = []
+    written: dict[str, int] = {}
 
     def in_folder(path: str, content: Any, given: int) -> None:
-        written.append(path)
+        written[path] = given
         if path == "/etc/machine-id":
             write(str(machine_id), content, given)
 
@@ -75,8 +77,10 @@ def test_a_new_machine_id_has_the_mode_of_the_one_before(
     monkeypatch.setattr(renewal, "mode_of", lambda _path, otherwise: stat(str(machine_id), otherwise))
     monkeypatch.setattr(renewal, "write", in_folder)
     monkeypatch.setattr(renewal, "NETWORK_SECRET", str(tmp_path / "none"))
+    monkeypatch.setattr(os.path, "isfile", lambda path: path == DBUS)  # a file of its own, as older systems have it
+    monkeypatch.setattr(os.path, "islink", lambda _path: False)
     renewal.replace_ids()
-    assert "/etc/machine-id" in written
+    assert written["/etc/machine-id"] == written[DBUS] == mode
     assert machine_id.read_text() != "0" * 32 + "\n"
     assert machine_id.stat().st_mode & 0o777 == mode
     assert renewal.mode_of("/etc/machine-id", 0o400) == mode
