@@ -139,7 +139,13 @@ async def renewed(vm: VirtualMachine) -> None:
 
 
 async def thrown_away(folder: Path, saved: SavedVm, reason: str) -> None:
-    """Delete what was of no use; when it is whole all the same, none like it is made for a day."""
+    """Delete what was of no use; when it is whole all the same, none like it is made for a day.
+
+    What another build has put into its place meanwhile stays: that was never tried.
+    """
+    there = await off_loop(saved_vm.found, folder, saved.memory.parent.name)
+    if there is not None and there != saved:
+        return
     if await asyncio.to_thread(saved_vm.is_whole, saved):
         await off_loop(saved_vm.refuse, folder, saved.memory.parent.name, reason)
     await off_loop(saved_vm.discard, saved)

@@ -198,3 +198,24 @@ async def test_one_that_was_whole_and_of_no_use_is_not_made_again_soon(tmp_path:
         await thrown_away(tmp_path, found, "it did not wake")
         assert saved_vm.found(tmp_path, name) is None
         assert saved_vm.refusal(tmp_path, name) == refusal
+
+
+async def test_what_was_made_anew_meanwhile_is_not_thrown_away(tmp_path: Path) -> None:
+    """As by the template whose checkpoint another one begins behind, while that one's VM starts."""
+    key, made = "a" * 64, list[SavedVm]()
+    for memory in (b"of before", b"made anew"):
+        workplace = saved_vm.begun(tmp_path, key)
+        (workplace / saved_vm.MEMORY).write_bytes(memory)
+        saved_vm.finished(workplace, b"devices", memory_file.digest_of_file(workplace / saved_vm.MEMORY))
+        for older in made:
+            saved_vm.discard(older)
+        saved_vm.named(workplace)
+        found = saved_vm.found(tmp_path, key)
+        assert found is not None
+        made.append(found)
+    await thrown_away(tmp_path, made[0], "what was saved is not what was saved")
+    assert saved_vm.found(tmp_path, key) == made[1]
+    assert saved_vm.refusal(tmp_path, key) == ""
+    await thrown_away(tmp_path, made[1], "it did not wake")
+    assert saved_vm.found(tmp_path, key) is None
+    assert saved_vm.refusal(tmp_path, key) == "it did not wake"
