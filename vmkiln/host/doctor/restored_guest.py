@@ -56,13 +56,16 @@ async def restored_guest_runs(
 
     `workplace` is a folder of ours to work in.
     """
+    limit = asyncio.timeout(limit_seconds)
     try:
-        async with asyncio.timeout(limit_seconds):
+        async with limit:
             return await _restored(accelerator, kernel, busybox, workplace)
-    except TimeoutError:
-        return Restored(False, reason=f"it took longer than {limit_seconds:g} s")
     except (VmkilnError, QMPError, OSError) as error:
+        if limit.expired():
+            return Restored(False, reason=f"it took longer than {limit_seconds:g} s")
         text = error.message if isinstance(error, VmkilnError) else str(error)
+        if isinstance(error, TimeoutError):  # of a step, such as that namespaces are made
+            text = text or "a step of it took too long"
         return Restored(False, reason=" ".join(text.split()) or type(error).__name__)
 
 

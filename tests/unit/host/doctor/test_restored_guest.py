@@ -138,6 +138,12 @@ async def test_whatever_keeps_it_from_being_tried_is_told(tmp_path: Path, monkey
     monkeypatch.setattr(restored_guest, "_restored", stuck)
     assert await tried(tmp_path, limit_seconds=0.05) == Restored(False, reason="it took longer than 0.05 s")
 
+    async def late(*_arguments: object) -> Restored:
+        raise TimeoutError
+
+    monkeypatch.setattr(restored_guest, "_restored", late)
+    assert await tried(tmp_path) == Restored(False, reason="a step of it took too long"), "no two minutes have gone by"
+
 
 def test_one_that_runs_on_is_fine_and_another_a_warning_with_what_to_do() -> None:
     good = fitness.restored_guest_finding(Restored(True, 0.84), Accelerator.KVM)
