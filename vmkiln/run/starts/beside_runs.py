@@ -45,8 +45,9 @@ def give_back_left(settings: Settings, store: Store) -> list[str]:
     """Give back what processes of this host had that were killed; gives for what they had it."""
     own, left = host_id(settings), []
     for row in store.rooms.all():
-        if row.host_id == own and not locks.is_held(settings.rooms / row.room_id):
-            store.rooms.give_back(row.room_id)
+        if row.host_id != own or locks.is_held(settings.rooms / row.room_id):
+            continue
+        if store.rooms.give_back(row.room_id):  # else its process did, since it was read
             left.append(row.what)
     for lock in settings.rooms.glob("*"):
         locks.remove_free(lock)

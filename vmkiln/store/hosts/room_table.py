@@ -33,9 +33,9 @@ class RoomTable:
         with self._connections.begin() as connection:
             connection.execute(taken_rooms.insert().values(**vars(room)))
 
-    def give_back(self, room_id: str) -> None:
-        """Forget it; finds nothing and is content."""
-        self._connections.change(taken_rooms.delete().where(taken_rooms.c.room_id == room_id))
+    def give_back(self, room_id: str) -> bool:
+        """Forget it; false when there is nothing of it any more."""
+        return self._connections.change(taken_rooms.delete().where(taken_rooms.c.room_id == room_id)) == 1
 
     def all(self) -> list[TakenRoom]:
         """All of it, of all hosts."""

@@ -111,6 +111,15 @@ def test_what_a_killed_process_had_is_given_back_by_who_cleans_up(settings: Sett
     assert list(settings.rooms.iterdir()) == []
 
 
+def test_who_gives_its_room_back_meanwhile_is_not_told_as_dead(
+    settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with beside_runs.taken(settings, store, HALF, "saving"):
+        rows = store.rooms.all()
+    monkeypatch.setattr(store.rooms, "all", lambda: rows)
+    assert beside_runs.give_back_left(settings, store) == []
+
+
 def test_nobody_gives_back_what_another_host_has(settings: Settings, store: Store) -> None:
     elsewhere = Settings(settings.home / "elsewhere")
     elsewhere.home.mkdir()
