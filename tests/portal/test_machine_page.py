@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from in_process import GROUP, InProcess, run_with_blobs
@@ -12,6 +13,7 @@ from vmkiln.azure_names import CONTAINER_GROUP, RESOURCE_GROUP, VIRTUAL_MACHINE
 from vmkiln.host.usage.machine_usage import FILE_NAME
 from vmkiln.portal.resources import machine_stream
 from vmkiln.portal.resources.usage_chart import HEIGHT, charts_of
+from vmkiln.staging.staging_resource_group import HELD
 
 RUN_ID = "00000000-0000-0000-0000-00000000000b"
 DETAIL = {"containers": ["packer"], "memoryMiB": 400, "machine": "container-build-vm"}
@@ -78,6 +80,30 @@ def test_before_there_is_a_line_the_page_says_so(
     page = browser.get(f"/portal{machines(living, points)[CONTAINER_GROUP]}").text
     assert "<polyline" not in page
     assert "shown here as soon as" in page
+
+
+@pytest.mark.parametrize(
+    ("name", "detail", "state"),
+    [
+        ("build-vm", {"cpus": 2}, "running"),
+        ("inspection-vm", {"cpus": 1, "hasNetwork": False}, "running"),
+        ("build-vm-held", {"state": HELD}, "deallocated"),
+    ],
+)
+def test_of_a_vm_that_nobody_looks_at_the_page_promises_no_figures(
+    browser: Visitor, living: InProcess, name: str, detail: dict[str, Any], state: str
+) -> None:
+    """One that looks into disks is over before; one that is held lies on disk, for hours, and takes nothing."""
+    run_with_blobs(living, RUN_ID)
+    group, staging = staging_of(living)
+    living.service.store.staging.add_resources(
+        staging, run_id=RUN_ID, entries=[(VIRTUAL_MACHINE, name, detail)], exist=True
+    )
+    found = living.get(f"{group}/providers/{VIRTUAL_MACHINE}/{name}").json()
+    assert found["properties"]["instanceView"]["statuses"][0]["code"] == f"PowerState/{state}"
+    page = browser.get(f"/portal{found['id']}").text
+    assert bool(machines_id(page)) is (state == "running")
+    assert ("shown here as soon as" in page) is (name == "build-vm")
 
 
 def test_the_stream_tells_what_changed_and_ends_with_the_machine(

@@ -23,11 +23,13 @@ from vmkiln.azure_names import (
     ProvisioningState,
 )
 from vmkiln.run_state import RunState
+from vmkiln.staging.staging_resource_group import HELD
 from vmkiln.store.rows import ResourceRow, RunRow, StagingResourceRow
 
 CONTAINER = "packer"
 KILLED = 137  # 128 and SIGKILL, as container groups have it
 MIB_PER_GB = 1024
+ON_DISK = ("Stopped", HELD)  # states of a VM that is there, and takes nothing but disk
 
 
 def _time(moment: datetime | None) -> str | None:
@@ -89,7 +91,7 @@ def _event(name: str, message: str, moment: datetime) -> dict[str, Any]:
 
 def virtual_machine(item: StagingResourceRow, run: RunRow | None) -> dict[str, Any]:
     """`properties` of a build, validation or inspection VM; the last has no network interface."""
-    state = "running" if item.deleted is None and item.detail.get("state") != "Stopped" else "deallocated"
+    state = "running" if item.deleted is None and item.detail.get("state") not in ON_DISK else "deallocated"
     facts: Mapping[str, Any] = run.facts if run else {}
     interfaces = [{"id": f"networkInterfaces/{item.name}-nic"}] if item.detail.get("hasNetwork", True) else []
     return {

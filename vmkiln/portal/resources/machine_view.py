@@ -42,6 +42,12 @@ class MachineView:
         codes = [status["code"] for status in (properties.get("instanceView") or {}).get("statuses") or []]
         return "PowerState/running" in codes
 
+    @property
+    def is_watched(self) -> bool:
+        """Whether anybody looks at what it takes: not of a VM that is started to look into disks, without a network."""
+        profile = self.found["properties"].get("networkProfile") or {}
+        return self.kind == KINDS[0] or bool(profile.get("networkInterfaces"))
+
     def key(self, name: str) -> Any:
         """What a part of the page depends on; pure."""
         own = {"containers": self.log, "usage": self.usage}.get(name)
@@ -55,6 +61,7 @@ class MachineView:
             "kind": self.kind,
             "log": self.log,
             "machine_live": self.is_live,
+            "machine_watched": self.is_watched,
             "charts": charts_of(self.usage),
         }
 
