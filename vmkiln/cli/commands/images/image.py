@@ -217,14 +217,19 @@ def boot_disk(
     from vmkiln.host.console_boot import boot_with_console
     from vmkiln.host.disk.firmware import find_firmware
     from vmkiln.preparation import opened_store, prepared_host
+    from vmkiln.run.room import QEMU_MIB, Room
+    from vmkiln.run.starts import beside_runs
+    from vmkiln.waiting.off_loop import off_loop_with
 
-    machine = Architecture(architecture)
+    machine, room = Architecture(architecture), Room(1, memory_mib + QEMU_MIB, 0)
 
     async def start() -> int:
         settings = read_settings()
         with opened_store(settings, say) as store:
             async with contextlib.AsyncExitStack() as stack:
                 host = await stack.enter_async_context(prepared_host(settings, store, say))
+                taken = off_loop_with(lambda: beside_runs.taken(settings, store, room, "a disk that is booted"))
+                await stack.enter_async_context(taken)
                 entrance = None
                 if ssh_port is not None:
                     entrance = await stack.enter_async_context(_entrance(settings.home / BOOTING, ssh_port))
@@ -234,7 +239,7 @@ def boot_disk(
                     entrance=entrance,
                     accelerator=host.accelerator,
                     memory_mib=memory_mib,
-                    cpus=1,
+                    cpus=room.cpus,
                     firmware=find_firmware(architecture=machine) if generation == 2 else None,
                     architecture=machine,
                     data_disks=data_disks,

@@ -1,5 +1,6 @@
 """`vmkiln image boot`: what the VM is given, with and without `--ssh`, and what is refused before anything starts."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -14,6 +15,7 @@ from vmkiln import preparation
 from vmkiln.cli import main
 from vmkiln.host import console_boot
 from vmkiln.host.qemu import Accelerator
+from vmkiln.run.room import QEMU_MIB
 from vmkiln.settings import Settings
 from vmkiln.store.database import opened
 
@@ -62,6 +64,25 @@ def test_an_image_is_entered_only_when_that_is_asked_for(booted: list[dict[str, 
     assert (plain["entrance"], plain["has_seed"]) == (None, False)
     assert (entered["entrance"].tap != "", entered["has_seed"]) == (True, True)
     assert not entered["entrance"].seed.exists(), "gone with its end"
+
+
+@pytest.mark.usefixtures("booted")
+def test_a_booted_image_counts_on_its_host_until_it_ends(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rooms: list[tuple[int, int]] = []
+
+    def look() -> None:
+        with opened(Settings(home).database, home=home) as store:
+            rooms.extend((room.cpus, room.memory_mib) for room in store.rooms.all())
+
+    async def boots(*_: object, **_given: object) -> int:
+        await asyncio.to_thread(look)
+        return 0
+
+    monkeypatch.setattr(console_boot, "boot_with_console", boots)
+    assert boot("web", "--memory", "3000") == 0
+    assert rooms == [(1, 3000 + QEMU_MIB)]
+    look()
+    assert len(rooms) == 1
 
 
 @pytest.mark.usefixtures("home")
