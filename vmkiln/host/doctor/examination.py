@@ -86,7 +86,8 @@ async def examine(
         *await asyncio.to_thread(_files_and_amounts, state),
     ]
     progress("trying namespaces, links, firewall and the way out")
-    findings += await _isolation()
+    walls = await _isolation()
+    findings += walls
     kernel, finding = await _kernel(kernel_directory, progress)
     findings.append(finding)
     verdict: Verdict | None = None
@@ -94,7 +95,7 @@ async def examine(
         progress("booting a guest to judge the accelerator")
         verdict, finding = await _accelerator(kernel, accelerator_directory)
         findings.append(finding)
-    if verdict is not None and kernel is not None:
+    if verdict is not None and kernel is not None and fitness.can_build(walls):  # else mend those first
         progress("saving a guest and restoring it")
         findings.append(await _restored_guest(kernel, verdict.accelerator, accelerator_directory))
     if verdict is not None:

@@ -1,13 +1,16 @@
 """The examination: facts are read right, and emulation is told for what it is."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from vmkiln.host.accelerator import Verdict
 from vmkiln.host.doctor import examination
 from vmkiln.host.doctor.examination import Examination, emulation_finding
-from vmkiln.host.doctor.fitness import Finding, Status
+from vmkiln.host.doctor.fitness import RESTORED, Finding, Status
+from vmkiln.host.doctor.restored_guest import Restored
 from vmkiln.host.qemu import Accelerator
 
 TCG = Verdict(Accelerator.TCG, "/dev/kvm does not exist")
@@ -50,3 +53,32 @@ async def test_a_machine_without_programs_is_described_to_the_end(
         assert by_name[name].status is Status.FAILED, name
         assert by_name[name].remedy, name
     assert said
+
+
+@pytest.mark.parametrize("status", list(Status))
+async def test_a_guest_is_restored_where_its_walls_stand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: Status
+) -> None:
+    """Where they do not, its warning would have builds boot their VMs, for what is told above with its own remedy."""
+    fine = Finding("another", Status.OK, "x")
+
+    async def isolation() -> list[Finding]:
+        return [fine, Finding("namespaces", status, "y", "do z")]
+
+    async def kernel(*_arguments: object) -> tuple[Any, Finding]:
+        return SimpleNamespace(vmlinuz=tmp_path, digest=""), fine
+
+    async def accelerator(*_arguments: object) -> tuple[Verdict, Finding]:
+        return TCG, fine
+
+    async def restored(*_arguments: object, **_named: object) -> Restored:
+        return Restored(True, 1.0)
+
+    monkeypatch.setattr(examination, "REQUIRED_PROGRAMS", ())
+    for name, stand_in in (("_isolation", isolation), ("_kernel", kernel), ("_accelerator", accelerator)):
+        monkeypatch.setattr(examination, name, stand_in)
+    monkeypatch.setattr(examination, "restored_guest_runs", restored)
+    result = await examination.examine(
+        state=tmp_path, kernel_directory=tmp_path, accelerator_directory=tmp_path, progress=print
+    )
+    assert (RESTORED in {finding.name for finding in result.findings}) is (status is not Status.FAILED)
