@@ -42,7 +42,15 @@ def test_the_button_of_a_failed_run_leads_to_a_new_run_that_names_it(browser: Vi
         "no_persistence": False,
     }
     living.service.store.runs.add_facts(second.rpartition("/")[2], checkpoint=begun)
-    assert "behind customizer 2 (<code>&lt;two&gt;</code>), as run" in browser.get(f"/portal{second}").text
+    page = browser.get(f"/portal{second}").text
+    assert "behind customizer 2 (<code>&lt;two&gt;</code>), as run" in page
+    assert "of another template" not in page
+    lender = f"{TEMPLATE.rpartition('/')[0]}/lender".lower()
+    link = f', <a href="/portal{lender}">lender</a>,'
+    for lent_by, told in ((lender, link), ("rg/<a>", " (rg/&lt;a&gt;)")):
+        borrowed: CheckpointFact = {**begun, "lent_by": lent_by}
+        living.service.store.runs.add_facts(second.rpartition("/")[2], checkpoint=borrowed)
+        assert f"of another template{told} left it" in browser.get(f"/portal{second}").text
 
 
 def test_the_activity_names_the_run_that_was_repeated(browser: Visitor, living: InProcess) -> None:
