@@ -37,6 +37,7 @@ from vmkiln.run_state import PartKind, Start
 from vmkiln.secrecy.secret_mask import SecretMask
 from vmkiln.setting_texts.declaration import Checkpoints
 from vmkiln.settings import Settings
+from vmkiln.store.rows import ResourceRow
 from vmkiln.store.run_facts import CheckpointFact
 from vmkiln.waiting.off_loop import off_loop
 from vmkiln.warm import checkpoint, saved_base
@@ -141,8 +142,12 @@ def _sharers(staged: Staged, scope: str) -> list[Sharer]:
     settings = staged.host.settings
     if not (settings.share_checkpoints and staged.request.uses_checkpoints):
         return []
+
+    def lends(row: ResourceRow) -> bool:
+        return not why_none(settings, row.tags, template_id=row.id)
+
     try:
-        return sharing.sharers_of(settings.saved_vms, scope, staged.host.store)
+        return sharing.sharers_of(settings.saved_vms, scope, staged.host.store, lends=lends)
     except StorageFailed as error:
         log.warning("whose checkpoints may be shared cannot be read: %s", error)
         return []

@@ -11,6 +11,7 @@ from pathlib import Path
 from vmkiln.azure_names import IMAGE_TEMPLATE
 from vmkiln.run.checkpoints.prefix import Position
 from vmkiln.store.database import Store
+from vmkiln.store.rows import ResourceRow
 from vmkiln.warm import checkpoint
 
 MOST_SHARERS = 32  # each costs a key for every customizer
@@ -32,10 +33,11 @@ class Sharer:
         return next(one for one in self.positions if one.number == number)
 
 
-def sharers_of(folder: Path, own_scope: str, store: Store) -> list[Sharer]:
+def sharers_of(folder: Path, own_scope: str, store: Store, *, lends: Callable[[ResourceRow], bool]) -> list[Sharer]:
     """The other templates of the same resource group of which something is kept on this host, and which are there.
 
-    One that was deleted and made anew has another staging resource group, and so nothing yet. Raises: `StorageFailed`.
+    One that was deleted and made anew has another staging resource group, and so nothing yet. `lends` is whether a
+    template resource has something kept as it is now. Raises: `StorageFailed`.
     """
     scopes = sorted(checkpoint.scopes_beside(folder, own_scope))[:MOST_SHARERS]
     owners = {scope: owner for scope in scopes if (owner := checkpoint.owner_of(scope))}
@@ -46,7 +48,7 @@ def sharers_of(folder: Path, own_scope: str, store: Store) -> list[Sharer]:
             found.append(Sharer(scope))
             continue
         row = rows.get(owners[scope])
-        if row is None or row.type.lower() != IMAGE_TEMPLATE.lower():
+        if row is None or row.type.lower() != IMAGE_TEMPLATE.lower() or not lends(row):
             continue
         if group := row.state.get("staging_group"):
             found.append(Sharer(scope, group))

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from vmkiln.azure_names import IMAGE_TEMPLATE
+from vmkiln.buildable.start_tags import KEPT_TAG
 from vmkiln.host.saved import saved_vm
 from vmkiln.packer.packer_template import InlineShell
 from vmkiln.run.checkpoints import kept_builds, sharing, whole_builds
@@ -164,6 +166,16 @@ async def test_a_template_that_is_gone_or_made_anew_lends_nothing(tmp_path: Path
         Settings(tmp_path).saved_vms, checkpoint.scope_of(template_id=web, resource_group="", name="")
     )  # as its deletion does
     assert await hit_of(run_of(store, tmp_path, api)) is None
+
+
+async def test_a_template_that_has_nothing_kept_any_more_lends_nothing(tmp_path: Path, store: Store) -> None:
+    for name in ("web", "api"):
+        put(store, id_of(name), staging=f"IT_{name}")
+    await kept(run_of(store, tmp_path, id_of("web")))
+    api = run_of(store, tmp_path, id_of("api"))
+    for tags, is_lent in (({KEPT_TAG: "False"}, False), ({KEPT_TAG: "true"}, True), ({}, True)):
+        store.resources.change(id_of("web"), partial(replace, tags=tags))
+        assert (await hit_of(api) is not None) is is_lent
 
 
 async def test_all_else_of_the_key_and_the_age_hold_for_anothers_too(tmp_path: Path, store: Store) -> None:
