@@ -14,6 +14,7 @@ import logging
 import re
 import shutil
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -85,11 +86,18 @@ TOO_LONG = "saving one took too long"
 
 
 async def obtain_saved_base(
-    folder: Path, base: Base, *, may_make: bool, most_mib: int, progress: Callable[[str], None]
+    folder: Path,
+    base: Base,
+    *,
+    may_make: bool,
+    most_mib: int,
+    progress: Callable[[str], None],
+    room: Callable[[], AbstractAsyncContextManager[object]] = contextlib.nullcontext,
 ) -> BaseStart:
     """What a build VM goes on from, made now if it is not there and `may_make`.
 
-    Where it did not work it is not tried again for a day; where it took too long, for a quarter of an hour.
+    `room` is had only while one is made: who waits for another that makes the same boots nothing. Where it did not
+    work it is not tried again for a day; where it took too long, for a quarter of an hour.
     """
     if most_mib <= 0:
         return BaseStart(reason="the setting most_saved_vms_mib is 0")
@@ -114,7 +122,8 @@ async def obtain_saved_base(
                 return BaseStart(reason=f"{free} MiB of disk are free, and saving one takes up to {needed}")
             progress("booting the source once, to save it for all build VMs that come")
             try:
-                await _made(folder, key, base, instance_id)
+                async with room():
+                    await _made(folder, key, base, instance_id)
             except TimeoutError as error:
                 reason = str(error) or TOO_LONG
                 await off_loop(lambda: saved_vm.refuse(folder, key, reason, seconds=saved_vm.BUSY_SECONDS))

@@ -219,3 +219,26 @@ async def test_what_was_made_anew_meanwhile_is_not_thrown_away(tmp_path: Path) -
     await thrown_away(tmp_path, made[1], "it did not wake")
     assert saved_vm.found(tmp_path, key) is None
     assert saved_vm.refusal(tmp_path, key) == "it did not wake"
+
+
+async def test_room_is_had_only_while_one_is_made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    done: list[str] = []
+
+    @asynccontextmanager
+    async def room() -> AsyncIterator[None]:
+        done.append("taken")
+        yield
+        done.append("given back")
+
+    async def made(folder: Path, key: str, *_more: object) -> None:
+        done.append("made")
+        workplace = saved_vm.begun(folder, key)
+        (workplace / saved_vm.MEMORY).write_bytes(b"memory")
+        saved_vm.finished(workplace, b"devices", "digest")
+        saved_vm.named(workplace)
+
+    monkeypatch.setattr(saved_base, "_made", made)
+    for _ in range(2):
+        found = await obtain_saved_base(tmp_path, BASE, may_make=True, most_mib=1000, progress=print, room=room)
+        assert found.saved is not None, found.reason
+    assert done == ["taken", "made", "given back"]

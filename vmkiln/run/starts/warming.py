@@ -55,10 +55,16 @@ async def warmed(
     network = virtual_network.decide(await host_watch.host_addresses(), is_windows=False)
     base = base_of(host, source, shape, network, name=VM_NAME)
     room = Room(base.cpus, base.memory_mib + QEMU_MIB, base.memory_mib + SPARE_MIB)
-    async with off_loop_with(lambda: beside_runs.taken(settings, host.store, room, f"saving a booted {image.sku}")):
-        start = await obtain_saved_base(
-            settings.saved_vms, base, may_make=True, most_mib=settings.most_saved_vms_mib, progress=progress
-        )
+    start = await obtain_saved_base(
+        settings.saved_vms,
+        base,
+        may_make=True,
+        most_mib=settings.most_saved_vms_mib,
+        progress=progress,
+        room=lambda: off_loop_with(
+            lambda: beside_runs.taken(settings, host.store, room, f"saving a booted {image.sku}")
+        ),
+    )
     return base, start
 
 

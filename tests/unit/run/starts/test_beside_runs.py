@@ -166,8 +166,10 @@ async def test_a_base_that_is_saved_for_no_build_has_room_of_its_own(
     seen: list[Room] = []
     base: Any = SimpleNamespace(cpus=2, memory_mib=3584)
 
-    async def obtain(*_arguments: object, **_named: object) -> BaseStart:
-        seen.append((await asyncio.to_thread(promised, store))["here"])
+    async def obtain(*_arguments: object, **named: Any) -> BaseStart:
+        assert (await asyncio.to_thread(promised, store))["here"] == NOTHING, "only while one is made"
+        async with named["room"]():
+            seen.append((await asyncio.to_thread(promised, store))["here"])
         return BaseStart(reason="not tried")
 
     async def resolve_source(*_arguments: object, **_named: object) -> Any:
