@@ -33,10 +33,12 @@ from vmkiln.run.run_event import (
     StepStarted,
     UsualTimes,
 )
-from vmkiln.run_state import RunState
+from vmkiln.run_state import Phase, RunState
 
 MOST_SHOWN_LINES = 5_000  # of a step that failed; the stored log has all
 STYLES = {Speaker.PACKER: "bold", Speaker.GUEST: "", Speaker.ERROR: "red"}
+DONE = ("\u2713", "green")
+UNFINISHED = {RunState.FAILED: ("\u2717", "red"), RunState.CANCELED: ("\u2013", "yellow")}  # a step of such a run
 
 
 class View(Protocol):
@@ -93,6 +95,7 @@ class LiveView:
         self._step = ""
         self._last = ""
         self._begin = self._step_begin = clock()
+        self._step_end: float | None = None  # it is over, and how it ended is not known yet
         self._said: deque[tuple[str, Speaker]] = deque(maxlen=MOST_SHOWN_LINES)
         self._count = 0
         self._going_on = GoingOn(clock)
@@ -103,7 +106,7 @@ class LiveView:
         text = Text.assemble(
             (f"{self._phase} ", "bold cyan"),
             f"{_minutes(self._clock() - self._begin)} ",
-            (f"{self._step} {_minutes(self._clock() - self._step_begin)} " if self._step else ""),
+            (f"{self._step} {_minutes(self._step_seconds)} " if self._step else ""),
             self._waited_for(),
             (self._last, "dim"),
             no_wrap=True,
@@ -122,9 +125,14 @@ class LiveView:
     def tell(self, event: RunEvent) -> None:
         self._going_on.note(event)
         match event:
+            case PhaseStarted(Phase.CLEANING_UP as phase):  # of a run that failed, too: the run's end tells of its step
+                self._step_end = self._clock()
+                self._phase = str(phase)
             case PhaseStarted(phase):
                 self._end_step()
                 self._phase = str(phase)
+            case PartStarted(is_beside=False):  # what a step leads to begins when it has succeeded
+                self._end_step()
             case StepStarted(_, index, count, name):
                 self._end_step()
                 self._step = step_text(index, count, harmless(name))
@@ -135,7 +143,7 @@ class LiveView:
                 style = "yellow" if is_warning else "dim"
                 self._console.print(Text(harmless_lines(text), style=style), soft_wrap=True)
             case RunEnded(state, _, _):
-                self._end_step(has_failed=state is RunState.FAILED)
+                self._end_step(state)
                 self._phase = str(state)
 
     def _log(self, text: str, speaker: Speaker) -> None:
@@ -146,18 +154,23 @@ class LiveView:
             self._said.append((self._last, speaker))
             self._count += 1
 
-    def _end_step(self, *, has_failed: bool = False) -> None:
-        """A line for the step that is over; one that failed with all that it said."""
-        if has_failed:
+    @property
+    def _step_seconds(self) -> float:
+        return (self._clock() if self._step_end is None else self._step_end) - self._step_begin
+
+    def _end_step(self, run: RunState | None = None) -> None:
+        """A line for the step that is over; one that failed with all that it said. `run` is how its run ended."""
+        if run is RunState.FAILED:
             if self._count > len(self._said):
                 self._console.print(Text(f"... {self._count - len(self._said)} lines before", style="dim"))
             for text, speaker in self._said:
                 self._console.print(Text(text, style=STYLES[speaker]), soft_wrap=True)
         if self._step:
-            sign, style = ("\u2717", "red") if has_failed else ("\u2713", "green")
-            seconds = self._clock() - self._step_begin
-            self._console.print(Text.assemble((sign, style), f" {self._step}  {seconds:.1f} s"), soft_wrap=True)
+            sign = DONE if run is None else UNFINISHED.get(run, DONE)
+            told = Text.assemble(sign, f" {self._step}  {self._step_seconds:.1f} s")
+            self._console.print(told, soft_wrap=True)
         self._step = self._last = ""
+        self._step_end = None
         self._said.clear()
         self._count = 0
 

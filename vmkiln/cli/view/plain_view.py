@@ -8,7 +8,7 @@ from types import TracebackType
 from vmkiln.cli.view.going_on import GoingOn
 from vmkiln.harmless_text import harmless
 from vmkiln.packer.packer_output import Speaker
-from vmkiln.run.run_event import LogLine, Notice, PhaseStarted, RunEnded, RunEvent, StepStarted
+from vmkiln.run.run_event import LogLine, Notice, PartStarted, PhaseStarted, RunEnded, RunEvent, StepStarted
 from vmkiln.run_state import RunState
 
 PREFIXES = ("    null: ", "==> null: ", "--> null: ")  # Packer's own, before what a guest says
@@ -74,6 +74,8 @@ class PlainView:
                 self._end_step()
                 self._place = str(phase)
                 self._line(f"==== {phase}")
+            case PartStarted(is_beside=False):  # what a step leads to begins when it has succeeded
+                self._end_step()
             case StepStarted(_, index, count, name):
                 self._end_step()
                 title = step_text(index, count, harmless(name))

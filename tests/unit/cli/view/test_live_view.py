@@ -11,8 +11,8 @@ from rich.console import Console
 from vmkiln.cli.view.live_view import JsonView, LiveView
 from vmkiln.cli.view.plain_view import PlainView
 from vmkiln.packer.packer_output import Speaker
-from vmkiln.run.run_event import LogLine, Notice, PhaseStarted, RunEnded, RunEvent, StepStarted
-from vmkiln.run_state import Phase, RunState
+from vmkiln.run.run_event import LogLine, Notice, PartStarted, PhaseStarted, RunEnded, RunEvent, StepStarted
+from vmkiln.run_state import PartKind, Phase, RunState
 
 EVIL = "    null: \x1b]0;owned\x07\x1b[2Jshown \udcff"
 EVENTS: list[RunEvent] = [
@@ -93,6 +93,26 @@ def test_a_finished_step_is_one_line_and_a_failed_one_is_shown_whole() -> None:
     assert [f"two {number}" in lines for number in range(3)] == [True] * 3
     assert "one 0" not in lines
     assert "Provisioning" not in shown
+
+
+CLEANED = PhaseStarted(Phase.CLEANING_UP, datetime(2026, 1, 1, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(("state", "sign"), [(RunState.FAILED, "\u2717"), (RunState.CANCELED, "\u2013")])
+def test_the_clean_up_makes_no_success_of_the_step_before_it(state: RunState, sign: str) -> None:
+    """Every run cleans up before it is told how it ended."""
+    shown = shown_of([*STEPS, CLEANED, RunEnded(state, "no", {})])
+    assert f"{sign} step 2 of 2: second" in shown
+    assert "\u2713 step 1 of 2: first" in shown
+    assert ("two 2" in shown.splitlines()) is (state is RunState.FAILED)
+
+
+@pytest.mark.parametrize("kind", [PartKind.POWER_OFF, PartKind.CHECKPOINT, PartKind.GATE])
+def test_a_step_is_over_when_what_follows_it_begins(kind: PartKind) -> None:
+    events = [*STEPS, PartStarted(PartKind.FLATTEN, is_beside=True), PartStarted(kind)]
+    shown = shown_of([*events, CLEANED, RunEnded(RunState.FAILED, "the gate refused it", {})])
+    assert "\u2713 step 2 of 2: second" in shown
+    assert "\u2717" not in shown
 
 
 def test_everything_scrolls_by_when_it_is_asked_for() -> None:

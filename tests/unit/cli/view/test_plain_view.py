@@ -6,8 +6,8 @@ import pytest
 
 from vmkiln.cli.view.plain_view import Marks, PlainView
 from vmkiln.packer.packer_output import Speaker
-from vmkiln.run.run_event import LogLine, Notice, PhaseStarted, RunEnded, RunEvent, StepStarted
-from vmkiln.run_state import Phase, RunState
+from vmkiln.run.run_event import LogLine, Notice, PartStarted, PhaseStarted, RunEnded, RunEvent, StepStarted
+from vmkiln.run_state import PartKind, Phase, RunState
 
 EVENTS: list[RunEvent] = [
     PhaseStarted(Phase.CUSTOMIZING, datetime(2026, 1, 1, tzinfo=UTC)),
@@ -50,6 +50,16 @@ def test_each_line_has_a_time_and_those_of_the_log_their_step() -> None:
         "    11.0 s  [deprovision] 2.0 s",
         "    12.0 s  ==== Failed",
     ]
+
+
+def test_the_time_of_a_step_ends_where_what_follows_it_begins() -> None:
+    lines: list[str] = []
+    with PlainView(lines.append, clock=Clock()) as view:
+        for event in (StepStarted(Phase.CUSTOMIZING, 0, 1, "one"), PartStarted(PartKind.FLATTEN, is_beside=True)):
+            view.tell(event)
+        assert not any(line.endswith("[1/1 one] 2.0 s") for line in lines)
+        view.tell(PartStarted(PartKind.GATE, "hygiene"))
+    assert [line[12:] for line in lines] == ["---- step 1 of 1: one", "[1/1 one] 2.0 s"]
 
 
 def test_what_packer_says_of_itself_is_told_when_it_is_asked_for() -> None:
