@@ -26,6 +26,7 @@ from vmkiln.arm_template.planned_resource import PlannedResource, names_of, plai
 from vmkiln.arm_template.values import Later, member
 from vmkiln.azure_names import ProvisioningState
 from vmkiln.errors import Mistake, MistakeKind, TemplateInvalid
+from vmkiln.secrecy.secret_values import keys_in
 
 _MEMBERS = ("name", "type", "apiVersion", "location", "tags", "identity", "properties")
 _SHOWN = ("location", "tags", "identity", "sku", "kind", "plan", "zones", "managedBy")
@@ -242,6 +243,8 @@ class LocalDeployment(DeploymentPlan):
         names = {plain_name(asked)} | (names_of(found[0]) if found else set())
         given = self._references.of(function, names)
         if given is not None:
+            if function.startswith("list"):
+                self.keep_secret(keys_in(given))
             return given
         where = found[0].id if found else asked
         raise TemplateInvalid([_not_known(function, where, path, "it is not in this file" if not found else "")])

@@ -12,6 +12,7 @@ from vmkiln.secrecy.encoded_forms import LEAST_LETTERS
 
 MOST_FOLLOWED = 1_000  # secrets of one deployment whose derived values are secret, too
 LETTERS_IN_A_STEP = 4_096
+LEAST_KEY_LETTERS = 32
 TELL_LITTLE = frozenset({"length", "indexof", "lastindexof", "compare", "min", "max"})
 
 
@@ -57,3 +58,12 @@ def texts_in(value: Any) -> Iterator[str]:
         yield value
     elif isinstance(value, int | float) and not isinstance(value, bool):
         yield str(value)
+
+
+def keys_in(answer: Any) -> list[str]:
+    """The texts of what a `list...` function answers that may be keys, and are no ids or addresses; pure."""
+    return [
+        text
+        for text in texts_in(answer)
+        if len(text) >= LEAST_KEY_LETTERS and not text.startswith("/") and "://" not in text
+    ]

@@ -173,12 +173,14 @@ class LeaseFact(TypedDict):
 class BuiltOfFact(TypedDict):
     """What a command built: the files by their whole paths, '' where it read standard input, and its options.
 
-    `given_names` are those of the parameters whose values it was given itself, which are not kept.
+    `given_names` are those of the parameters whose values it was given itself, which are not kept; `given_answers` the
+    same of functions such as `listKeys(ID)`, beside the `references` that are kept.
     """
 
     template: str
     parameter_files: list[str]
     given_names: list[str]
+    given_answers: NotRequired[list[str]]
     resource_group: str
     subscription: str
     location: str

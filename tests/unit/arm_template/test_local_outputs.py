@@ -101,6 +101,21 @@ def test_no_output_tells_a_secret() -> None:
     assert SECRET not in str(wrong)
 
 
+def test_keys_that_are_given_are_secrets() -> None:
+    account, key = f"{RG}/providers/Microsoft.Storage/storageAccounts/s", "x9/" * 12
+    keys = f'{{"keys": [{{"keyName": "key1", "value": "{key}", "permissions": "FULL"}}]}}'
+    asks = "listKeys(resourceId('Microsoft.Storage/storageAccounts', 's'), '2023-01-01').keys[0]"
+    outputs = {
+        "key": output(f"[{asks}.value]"),
+        "text": output(f"[concat('AccountKey=', {asks}.value)]"),
+        "name": output(f"[{asks}.keyName]"),
+    }
+    template = document([image(tags={"x": f"[{asks}.value]"})], outputs=outputs)
+    found = read(template, references=(f"listKeys({account})={keys}",))
+    assert [one.value for one in found.outputs] == ["***", "AccountKey=***", "key1"]
+    assert found.mask(f"the log has {key}") == "the log has ***"
+
+
 def test_parameters_that_only_outputs_need_did_not_make_the_image() -> None:
     declared = {name: {"type": "string", "defaultValue": name} for name in ("image", "other")}
     template = document(

@@ -20,13 +20,12 @@ from vmkiln.arm_template.planned_resource import PlannedResource, plain_name, ta
 from vmkiln.azure_names import IMAGE_TEMPLATE, NEWEST_API_VERSION, RESOURCE_GROUP, ProvisioningState
 from vmkiln.errors import ArmError, Mistake, TemplateInvalid
 from vmkiln.secrecy.secret_mask import SecretMask
-from vmkiln.secrecy.secret_values import texts_in
+from vmkiln.secrecy.secret_values import keys_in
 from vmkiln.store.resource_table import Watch
 from vmkiln.trial.trials import Trials
 
 WAIT_SECONDS = 4 * 3600.0
 LOOK_AGAIN_SECONDS = 15.0  # though nothing was told: another process may have changed it
-LEAST_KEY_LETTERS = 32
 GOING_ON = {"creating", "updating", "running", "accepted", "deleting", "inprogress"}
 
 
@@ -295,13 +294,8 @@ class DeploymentRun:
         answer = self._request("POST", f"{resource_id}/{function}", version)
         if answer.status >= 400:
             raise TemplateInvalid([Mistake(path, f"{function}(`{resource_id}`) is not there, or not allowed")])
-        self.plan.keep_secret([text for text in texts_in(answer.body) if _may_be_a_key(text)])
+        self.plan.keep_secret(keys_in(answer.body))
         return answer.body
-
-
-def _may_be_a_key(text: str) -> bool:
-    """Whether a text that a `list...` action answers may be a key, and is no id or address; pure."""
-    return len(text) >= LEAST_KEY_LETTERS and not text.startswith("/") and "://" not in text
 
 
 def output_resources(made: Sequence[str]) -> list[dict[str, str]]:

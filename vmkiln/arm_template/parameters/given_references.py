@@ -44,6 +44,12 @@ def given_references(sources: Sequence[ParameterFile | str]) -> GivenReferences:
     return GivenReferences(found)
 
 
+def is_answer(text: str) -> bool:
+    """Whether `NAME=JSON` tells what a `list...` function answers, such as the keys of an account; pure."""
+    call = _CALL.fullmatch(text.partition("=")[0])
+    return call is not None and call[1].lower().startswith("list")
+
+
 def _pairs(source: ParameterFile | str) -> list[tuple[str, Any]]:
     if isinstance(source, ParameterFile):
         document = read_json(source.text, file_name=source.name)

@@ -1,7 +1,7 @@
 """What `vmkiln build` was asked for, and as much of it as is kept with its run, so that the run can be built again.
 
 Kept are names of files, never what is in them: they are read again, as they are then. Of a parameter that was given as
-`NAME=VALUE` the name is kept alone, for its value may be a secret.
+`NAME=VALUE` the name is kept alone, for its value may be a secret; so it is of what `listKeys()` and the like answer.
 """
 
 from __future__ import annotations
@@ -118,7 +118,10 @@ def request_of(options: BuildOptions, given: GivenTemplate) -> RunRequest:
 
 def as_fact(options: BuildOptions) -> BuiltOfFact:
     """What is kept of it with its run: every file by its whole path."""
+    from vmkiln.arm_template.parameters.given_references import is_answer
+
     given = [text for text in options.parameters if not _is_a_file(text)]
+    answers = [text for text in options.references if not _is_a_file(text) and is_answer(text)]
     return {
         "template": "" if _is_standard_input(options.template) else str(options.template.absolute()),
         "parameter_files": [_absolute(text) for text in options.parameters if _is_a_file(text)],
@@ -127,7 +130,10 @@ def as_fact(options: BuildOptions) -> BuiltOfFact:
         "subscription": options.subscription,
         "location": options.location,
         "template_name": options.template_name,
-        "references": [_absolute(text) if _is_a_file(text) else text for text in options.references],
+        "given_answers": [text.partition("=")[0].strip() for text in answers],
+        "references": [
+            _absolute(text) if _is_a_file(text) else text for text in options.references if text not in answers
+        ],
         "allow_local_files": options.allow_local_files,
         "egress": [_absolute(text) if "/" in text else text for text in options.egress],
         "allow_egress": list(options.allow_egress),
@@ -157,6 +163,12 @@ def of_fact(fact: BuiltOfFact, *, run_id: str, template: Path | None, parameters
             f"run {run_id[:8]} was given {', '.join(f'`{name}`' for name in missing)} on its command line, "
             "and no value of those is kept",
             hint=f"`vmkiln run retry {run_id[:8]} {again}`",
+        )
+    if answers := fact.get("given_answers"):
+        raise InputError(
+            f"run {run_id[:8]} was given {', '.join(f'`{name}`' for name in answers)} on its command line, and what "
+            "was given is not kept",
+            hint="`vmkiln build` with `--reference FILE` can be built again: files are read anew",
         )
     minutes = fact["held_minutes"]
     return BuildOptions(

@@ -61,6 +61,17 @@ def test_no_value_of_a_command_line_is_kept_and_it_is_asked_for_again() -> None:
     assert of(asked, "all.json").parameters == ["all.json"], "a file may have all of them"
 
 
+def test_no_key_of_a_command_line_is_kept_and_a_file_of_them_is_read_again() -> None:
+    keys = 'listKeys(/subscriptions/s/a)={"keys": [{"value": "planted=4711"}]}'
+    asked = BuildOptions(Path("/t.json"), references=[keys, "/id={}", "/keys.json"])
+    fact = as_fact(asked)
+    assert "4711" not in json.dumps(fact)
+    assert fact["references"] == ["/id={}", "/keys.json"]
+    with pytest.raises(InputError, match=r"listKeys\(/subscriptions/s/a\)") as told:
+        of(asked)
+    assert "--reference FILE" in str(told.value.hint)
+
+
 def test_a_template_from_standard_input_has_to_be_given_again() -> None:
     with pytest.raises(InputError, match="standard input"):
         of(BuildOptions(Path("-")))
