@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import time
 from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -92,13 +93,15 @@ class Machines(Protocol):
 async def recorded(machines: Machines, file: Path, *, names: Collection[str], run_id: str) -> AsyncIterator[None]:
     """Keep the courses of the VMs of these names in a file while the block lasts, every five seconds.
 
-    Nothing ends for it: what cannot be read or written is left out.
+    Nothing ends for it: what cannot be read or written is left out. Times go on from the beginning of the block, also
+    when the host's clock is set meanwhile: a course goes forward, and each stretch is as long as it was.
     """
     courses: dict[str, Course] = {}
+    ahead = datetime.now(UTC).timestamp() - time.monotonic()
 
     async def look() -> None:
         usage = await machines.usage()
-        moment = datetime.now(UTC).timestamp()
+        moment = ahead + time.monotonic()
         for name in usage.keys() & set(names):
             courses.setdefault(name, Course()).add(moment, usage[name])
         await asyncio.to_thread(_replace, file, run_id, courses)

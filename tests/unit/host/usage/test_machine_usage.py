@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
 import pytest
@@ -61,3 +63,27 @@ async def test_only_the_named_ones_are_kept_and_a_loss_ends_nothing(
     file.write_text(json.dumps({})[:1])
     assert read_courses(file, "one") == {}, "torn"
     assert read_courses(tmp_path / "none", "one") == {}
+
+
+class SetBack:
+    """A clock that is set back by an hour whenever it is looked at."""
+
+    def __init__(self) -> None:
+        self._now = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def now(self, _zone: tzinfo) -> datetime:
+        self._now -= timedelta(hours=1)
+        return self._now
+
+
+async def test_a_clock_that_is_set_back_bends_no_course(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine_usage, "EVERY_SECONDS", 0.15)  # times are kept in tenths of a second
+    monkeypatch.setattr(machine_usage, "datetime", SetBack())
+    file, machines, began = tmp_path / machine_usage.FILE_NAME, Answering(), time.monotonic()
+    async with asyncio.timeout(10), recorded(machines, file, names=("build-vm",), run_id="one"):
+        while machines.looks < 4:  # noqa: ASYNC110 (nobody tells us)
+            await asyncio.sleep(0.01)
+    times = [point.time for point in read_courses(file, "one")["build-vm"]]
+    assert times == sorted(times)
+    assert len(stretches(read_courses(file, "one")["build-vm"])) == 2
+    assert times[-1] - times[0] <= time.monotonic() - began + 0.2
