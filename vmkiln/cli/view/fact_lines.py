@@ -11,6 +11,7 @@ UNITS = {
     "_bytes": "bytes",
     "_seconds": "s",
 }  # by the end of a fact's name
+BY_NAME = ("packets", "host_faults")  # facts whose members are names of rules and of hosts, and are told as they are
 MOST_DEPTH = 4  # what lies deeper is in the JSON alone
 
 
@@ -22,11 +23,11 @@ def fact_lines(facts: Mapping[str, Any], *, indent: str = "  ") -> list[str]:
     return list(_lines(facts, indent, MOST_DEPTH))
 
 
-def _lines(facts: Mapping[str, Any], indent: str, depth: int) -> Iterator[str]:
+def _lines(facts: Mapping[str, Any], indent: str, depth: int, *, are_names: bool = False) -> Iterator[str]:
     for key, value in facts.items():
-        name, unit = _name_and_unit(str(key))
+        name, unit = (harmless(str(key)), "") if are_names else _name_and_unit(str(key))
         if isinstance(value, Mapping):
-            inner = list(_lines(value, f"{indent}  ", depth - 1)) if depth > 1 else []
+            inner = list(_lines(value, f"{indent}  ", depth - 1, are_names=key in BY_NAME)) if depth > 1 else []
             yield from (f"{indent}{name}:", *inner) if inner else ()
         elif isinstance(value, list | tuple):
             items = [_text(item) for item in value if not isinstance(item, Mapping | list | tuple)]

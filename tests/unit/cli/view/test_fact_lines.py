@@ -24,6 +24,11 @@ def test_nought_and_no_are_told() -> None:
     assert fact_lines({"generation": 0, "is_kept": False}) == ["  generation: 0", "  is kept: no"]
 
 
+def test_the_names_of_hosts_and_rules_are_told_as_they_are() -> None:
+    facts = {"host_faults": {"build_host_mib": 2}, "packets": {"to_the_internet": 7}}
+    assert fact_lines(facts) == ["  host faults:", "    build_host_mib: 2", "  packets:", "    to_the_internet: 7"]
+
+
 def test_a_value_from_a_guest_moves_no_cursor_and_makes_no_line() -> None:
     assert "\x1b" not in "".join(fact_lines({"told": "\x1b[2J", "host_faults": {"\x1b[2J": 1}}))
     assert len(fact_lines({"told": "one\r\ntwo"})[0].splitlines()) == 1
