@@ -11,7 +11,7 @@ from vmkiln.template.part import Part
 
 
 class WindowsUpdateCustomizer(Part):
-    """A WindowsUpdate step; `filters` are applied in order, at most `update_limit` updates are installed."""
+    """A WindowsUpdate step; `filters` are applied in order, at most `update_limit` updates are installed a round."""
 
     zero_means_default = frozenset({"updateLimit"})
     type: Literal["WindowsUpdate"]

@@ -105,7 +105,9 @@ def _fit(definition: dict[str, Any], part: Any, api_version: str) -> None:
                 members.pop(name, None)
     for name, shape in members.items():
         if shape.get("type") in EVALUATED:
-            members[name] = {"anyOf": [shape, EXPRESSION], **{key: shape[key] for key in ("default",) if key in shape}}
+            is_zero_taken = part is not None and name in part.zero_means_default and shape.get("minimum", 0) > 0
+            choices = [shape, *([{"const": 0}] if is_zero_taken else []), EXPRESSION]
+            members[name] = {"anyOf": choices, **{key: shape[key] for key in ("default",) if key in shape}}
 
 
 def members_at(schema: Mapping[str, Any], path: str) -> Member | None:

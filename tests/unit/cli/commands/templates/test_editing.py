@@ -11,6 +11,7 @@ from vmkiln.cli import main
 from vmkiln.cli.commands.templates.editing import told_member
 from vmkiln.cli.commands.templates.template_schema import EVERY, member_paths, member_words, members_at, template_schema
 from vmkiln.template.api_version import API_VERSIONS
+from vmkiln.windows.steps import MOST_ROUNDS
 
 EXAMPLE = Path(__file__).parents[5] / "examples" / "hello-linux" / "template.json"
 NEWEST = API_VERSIONS[-1]
@@ -140,6 +141,34 @@ def test_every_member_of_the_schema_is_explained(api_version: str) -> None:
         if "description" not in shape
     ]
     assert unexplained == [], "say in member_words.toml what it is: editors show it"
+
+
+def test_the_schema_takes_the_nought_that_stands_for_the_default() -> None:
+    for api_version in API_VERSIONS:
+        schema = jsonschema_rs.validator_for(template_schema(api_version))
+        for minutes, is_taken in ((0, True), (5, False), (6, True)):
+            body = {**example(), "apiVersion": api_version}
+            body["properties"]["buildTimeoutInMinutes"] = minutes
+            assert schema.is_valid(body) is is_taken, (api_version, minutes)
+
+
+@pytest.mark.parametrize(
+    ("member", "said", "unsaid"),
+    [
+        ("customize.updateLimit", f"There are at most {MOST_ROUNDS} such rounds", "at most;"),
+        ("customize.restartCheckCommand", "exit code decides nothing", "succeeds"),
+        ("customize.name", "such as `Shell 1`", ""),
+        ("location", "staging resource group", "published"),
+        ("distribute.targetRegions.replicaCount", "one when left out", "0 stands"),  # Azure's schema begins at 1
+    ],
+)
+def test_words_say_what_is_done(member: str, said: str, unsaid: str) -> None:
+    whole = template_schema(NEWEST)
+    found = members_at(whole, member)
+    assert found is not None
+    about = " ".join(told_member(whole, found)["about"])
+    assert said in about
+    assert not unsaid or unsaid not in about
 
 
 def test_there_are_no_words_for_what_no_template_has() -> None:
