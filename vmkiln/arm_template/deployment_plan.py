@@ -262,6 +262,17 @@ class DeploymentPlan(Deployment):
         found = member(self.document, "outputs")
         return found if isinstance(found, dict) else {}
 
+    def output_is_wanted(self, name: str, runtime: Runtime | None) -> bool:
+        """Whether an output's condition keeps it. Raises as `body` does."""
+        declared = self.declared_outputs[name]
+        condition = member(declared, "condition") if isinstance(declared, dict) else None
+        scope = replace(self._scope, runtime=runtime)
+        return condition is None or evaluate_value(condition, scope, member_path("outputs", name)) not in (
+            False,
+            "false",
+            "False",
+        )
+
     def output(self, name: str, runtime: Runtime | None) -> Output | None:
         """One output; None when its condition leaves it out. Raises as `body` does."""
         path, declared = member_path("outputs", name), self.declared_outputs[name]
@@ -269,8 +280,7 @@ class DeploymentPlan(Deployment):
             raise TemplateInvalid([Mistake(path, "must be an object with type and value")])
         scope = replace(self._scope, runtime=runtime)
         kind, is_secure = plain_kind(resolved(declared, self.document, self.budget))
-        condition = member(declared, "condition")
-        if condition is not None and evaluate_value(condition, scope, path) in (False, "false", "False"):
+        if not self.output_is_wanted(name, runtime):
             return None
         kind = kind or "string"
         shown = f"Secure{kind.capitalize()}" if is_secure else kind.capitalize()

@@ -306,17 +306,10 @@ class LocalDeployment(DeploymentPlan):
 
         def outputs() -> Later:
             child = self.nested_deployment(item)
-            wanted = [name for name in child.declared_outputs if child.output_is_wanted(name)]
+            wanted = [name for name in child.declared_outputs if child.output_is_wanted(name, child.answer)]
             return Later({name: partial(child.output_as_told, name) for name in wanted})
 
         return Later({"outputs": outputs, "provisioningState": partial(_itself, ProvisioningState.SUCCEEDED)})
-
-    def output_is_wanted(self, name: str) -> bool:
-        """Whether an output's condition keeps it. Raises TemplateInvalid."""
-        declared = self.declared_outputs[name]
-        condition = member(declared, "condition") if isinstance(declared, dict) else None
-        scope = replace(self._scope, runtime=self.answer)
-        return condition is None or evaluate_value(condition, scope, member_path("outputs", name)) in (True, "true")
 
     def output_as_told(self, name: str) -> Later:
         """An output with its type and, when that is asked for, its value."""

@@ -114,7 +114,7 @@ def _nested_mistakes(deployment: LocalDeployment, inside: str = "", depth: int =
             continue  # which is told where it is needed
         where = f"{inside}{item.path}.properties.template."
         for mistake in _outputs(child)[1]:
-            is_own = mistake.path.startswith(f"{item.path}.properties.")  # such as a parameter that is given to it
-            found.append(replace(mistake, path=f"{inside if is_own else where}{mistake.path}"))
+            is_around = mistake.path in child.places_of_unknown  # a parameter that is given to it
+            found.append(replace(mistake, path=f"{inside if is_around else where}{mistake.path}"))
         found += _nested_mistakes(child, where, depth + 1)
     return found

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from test_local_deployment import ID, IDENTITIES, RG, document, image, mistakes, nested, read
 
 from vmkiln.arm_template.local_outputs import LocalOutput, outputs_as_data, outputs_lines
@@ -83,6 +84,24 @@ def test_outputs_of_nested_deployments_are_looked_at_too() -> None:
     assert set(mistakes(document([image(), wrong]))) == {"resources[1].properties.parameters.p"}
     open_one = nested("inner", given, parameters={"p": PRINCIPAL})
     assert read(document([image(), open_one])).outputs == ()
+
+
+def test_a_mistake_is_placed_in_the_deployment_that_has_it() -> None:
+    """Both have a second resource, which have the same path in the one and in the other."""
+    wrong = {"type": IDENTITIES, "apiVersion": "2023-01-31", "name": "two", "properties": {"x": "[nothing()]"}}
+    made = {"type": IDENTITIES, "apiVersion": "2023-01-31", "name": "one"}
+    inner = nested("inner", document([made, wrong], outputs={"a": output("[reference('two').x]")}))
+    found = mistakes(document([image(), inner]))
+    assert set(found) == {"resources[1].properties.template.resources[1].properties.x"}
+
+
+@pytest.mark.parametrize(("condition", "is_there"), [(True, True), ("True", True), ("False", False), (False, False)])
+def test_an_output_is_left_out_alike_wherever_it_is_asked_for(condition: Any, is_there: bool) -> None:
+    inner = nested("inner", document([], outputs={"a": output("v", condition=condition)}))
+    asks = output("[coalesce(tryGet(tryGet(reference('inner').outputs, 'a'), 'value'), 'left out')]")
+    found = told({"a": output("v", condition=condition), "asks": asks}, inner)
+    assert ("a" in found) is is_there
+    assert found["asks"].value == ("v" if is_there else "left out")
 
 
 def test_no_output_tells_a_secret() -> None:
