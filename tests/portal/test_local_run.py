@@ -18,7 +18,7 @@ def failed_of_command(living: InProcess, browser: Visitor) -> tuple[str, str]:
     """A failed run as it is after `vmkiln build`; its page while it was one of a template, and its id among all."""
     address = run_page(living, *LINES)
     page, run_id = browser.get(address).text, address.rpartition("/")[2]
-    facts = {"host_id": "h", "begun_by": "maria"}
+    facts = {"host_id": "h", "begun_by": "maria", "built_of": {"template": "/t.json"}}
     living.service.store.connections.change(tables.runs.update().values(template_id="", facts=facts))
     return page, f"{EVERY}/{run_id}"
 
@@ -54,6 +54,18 @@ def test_its_stream_and_its_log_are_those_of_any_run(browser: Visitor, living: I
     assert "ngnix" in browser.get(f"/portal{path}/log?kind=customization").text
     assert browser.get(f"/portal{path}/lines?kind=customization&line=1&count=1").json()["lines"][0][3] == ["echo one"]
     assert browser.get(f"/portal{path}/find?text=ngnix").json()["total"] == 1
+
+
+def test_a_run_that_no_build_made_is_not_offered_to_be_built_again(browser: Visitor, living: InProcess) -> None:
+    """Such as the one in which `vmkiln image import --check` looks for a way to log in."""
+    _, path = failed_of_command(living, browser)
+    living.service.store.connections.change(tables.runs.update().values(facts={"host_id": "h"}))
+    browser.token = "root"
+    page = browser.get(f"/portal{path}").text
+    assert "Begun by a command on its machine." in page
+    assert "vmkiln build" not in page
+    assert "run retry" not in page
+    assert ">by a command</span>" in browser.get("/portal/runs").text
 
 
 @pytest.mark.parametrize("below", BELOW)

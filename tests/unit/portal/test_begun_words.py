@@ -16,7 +16,7 @@ from vmkiln.portal.overview.begun import begun_words
         ("service", "trigger nightly", "", "by the trigger nightly"),
         ("service", "", "", ""),
         ("local", "", "maria", "vmkiln build by maria"),
-        ("local", "", "", "vmkiln build"),
+        ("local", "", "", "by a command"),  # such as the check of an imported Windows image
     ],
 )
 def test_a_row_says_who_began_a_run(origin: str, reason: str, who: str, words: str) -> None:

@@ -12,7 +12,7 @@ def begun_words(properties: Mapping[str, Any]) -> str:
     reason, who = str(properties["reason"]), str(properties["begunBy"])
     by = f"by {who}" if who else ""
     if properties["origin"] == "local":
-        return f"vmkiln build {by}".strip()
+        return f"vmkiln build {by}" if who else "by a command"  # only builds say whose they are
     if reason.startswith("trigger "):
         return f"by the {reason}"
     if reason == BY_ITSELF:
