@@ -137,6 +137,24 @@ def test_the_stream_tells_what_changed_and_ends_with_the_machine(
     assert browser.request("GET", f"/portal{GROUP}/providers/{CONTAINER_GROUP}/none/follow").status_code == 404
 
 
+def test_who_may_not_see_it_any_more_is_told_no_more_of_it(
+    browser: Visitor, living: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids, looks, look = machines(living), [], machine_stream.look
+
+    async def looked(visit: object, machine_id: str) -> object:
+        looks.append(machine_id)
+        if len(looks) == 2:
+            living.access.roles[browser.token] = []
+        return await look(visit, machine_id)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(machine_stream, "look", looked)
+    monkeypatch.setattr(machine_stream, "LOOK_SECONDS", 0.01)
+    told = browser.get(f"/portal{ids[VIRTUAL_MACHINE]}/follow").text
+    assert told.endswith('event: end\ndata: {"isGone":true}\n\n'), "which the page says"
+    assert len(looks) == 2
+
+
 def test_a_line_lies_within_its_picture_also_beyond_what_was_given() -> None:
     value = [{"time": f"2026-01-01T00:00:{at:02}Z", "cpus": cpus, "memoryBytes": 0} for at, cpus in ((0, 0), (5, 3))]
     cpu, memory = charts_of({"value": value, "cpus": 1, "memoryMiB": 0})

@@ -48,7 +48,7 @@ async def follow(visit: Visit) -> Response:
                 view = await look(visit, machine_id)
             except ArmError as error:
                 if error.status in GONE:
-                    yield event("end", {})
+                    yield event("end", {"isGone": True})
                 return
 
     return StreamingResponse(events(), media_type="text/event-stream", headers=HEADERS)

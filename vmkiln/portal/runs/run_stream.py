@@ -1,7 +1,8 @@
 """A run's page as it changes: one stream of server-sent events with its parts, its state and the lines of its logs.
 
 `state` has the title and the icon, `part` a piece of the page that is to be put in place of the old one, `groups` the
-steps of a log, `lines` lines of a log; `end` says that nothing follows. The id of an event is where both logs go on, so
+steps of a log, `lines` lines of a log; `end` says that nothing follows, with `isGone` because the viewer may not see it
+any more, or it is not there any more. The id of an event is where both logs go on, so
 who was cut off resumes there. A stream is cut off when its session is to be renewed: coming back renews it. It is cut
 off, too, when the service ends, which would wait for it.
 """
@@ -127,7 +128,7 @@ async def follow(visit: Visit) -> Response:
                         view, looked = await look(visit, run_id), clock()
                 except ArmError as error:
                     if error.status in GONE:
-                        yield event("end", {})
+                        yield event("end", {"isGone": True})
                     return  # of all else it is told to who comes back
                 if (not was_old and wants_renewal(visit.api.token)) or is_ending(visit.request.scope):
                     return

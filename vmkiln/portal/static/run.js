@@ -2,7 +2,7 @@
 import { follow } from "./following.js";
 import { Log } from "./log.js";
 import { useTools } from "./log_tools.js";
-import { NO_ANSWER, replacePart, standStill } from "./page.js";
+import { IS_GONE, NO_ANSWER, replacePart, standStill } from "./page.js";
 import { offerNotice } from "./run_notice.js";
 
 const page = document.getElementById("run");
@@ -86,10 +86,13 @@ const does = {
   part: replacePart,
   groups: ({ kind, groups }) => log.setGroups(kind, groups),
   lines: ({ kind, lines }) => log.add(kind, lines),
-  end: () => {
+  end: ({ isGone }) => {
     page.dataset.live = "no";
     page.dataset.ended = "yes";
     log.end();
+    if (isGone) {
+      standStill(IS_GONE);
+    }
   },
 };
 

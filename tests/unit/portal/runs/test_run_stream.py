@@ -104,7 +104,9 @@ async def test_a_stream_that_is_cut_off_ends_only_when_its_run_is_gone(
     events = await run.followed()
     await until(events, ": nothing new")
     run.refused = status
-    assert any("event: end" in event for event in [str(event) async for event in events]) is is_over
+    told = "".join([str(event) async for event in events])
+    assert told.endswith('event: end\ndata: {"isGone":true}\n\n') is is_over
+    assert ("event: end" in told) is is_over
 
 
 def a_token(age_seconds: float) -> str:
