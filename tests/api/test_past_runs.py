@@ -101,7 +101,10 @@ def test_the_tail_is_the_end_and_says_where_it_begins(living: InProcess, write: 
     assert (whole["lines"], whole["startPosition"], whole["isComplete"]) == ([], 0, True)
 
 
-@pytest.mark.parametrize("query", ["tail=2001", "tail=x", "position=-1", "tail=1&position=0", "tail=1&position=5"])
+@pytest.mark.parametrize(
+    "query",
+    ["tail=2001", "tail=x", "position=-1", "tail=1&position=0", "tail=1&position=5", f"position={'0' * 20}{'9' * 30}"],
+)
 def test_what_is_asked_for_is_checked(living: InProcess, write: Write, query: str) -> None:
     write(b"line\n")
     refused = living.get(f"{BASE}{LOG}?{query}")

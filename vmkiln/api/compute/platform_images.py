@@ -138,7 +138,7 @@ def _top(call: Call) -> int:
     text = call.query.get("$top", "")
     if not text:
         return MOST_TOP
-    if not text.isdecimal() or not text.isascii() or not 0 < int(text[:9]) <= MOST_TOP:
+    if not text.isdecimal() or not text.isascii() or len(text) > 9 or not 0 < int(text) <= MOST_TOP:
         raise ArmError(400, "InvalidParameter", f"`$top` is '{text[:40]}'; allowed are 1 to {MOST_TOP}", target="$top")
     return int(text)
 

@@ -203,7 +203,7 @@ def number_in(query: Mapping[str, str], name: str, *, most: int) -> int | None:
     text = query.get(name)
     if text is None:
         return None
-    if not text.isdecimal() or int(text[:20]) > most:
+    if not text.isdecimal() or len(text) > 20 or int(text) > most:
         raise ArmError(400, "InvalidParameter", f"`{name}` must be a number from 0 to {most}", target=name)
     return int(text)
 
