@@ -114,7 +114,9 @@ class Commands(LazyGroup):
         "run": Listed("runs.run_commands", "app", "Runs: past and live ones, their phases, their logs."),
         "staging": Listed("staging", "app", "Staging resource groups and what is in them."),
         "storage": Listed("storage", "app", "The blob server of the storage accounts (Azurite, optional)."),
-        "template": Listed("templates.template", "app", "Image templates of the service in use, or of this machine."),
+        "template": Listed(
+            "templates.template_commands", "app", "Image templates of the service in use, or of this machine."
+        ),
         "image": Listed("images.image", "app", "Images that were built, and the platform images they start from."),
         "cache": Listed("cache", "app", "What is kept of builds, for later builds of the same template."),
         "host": Listed("host", "app", "Build hosts: who is at work, what they have, how one is taken out."),

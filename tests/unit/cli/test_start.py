@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from vmkiln.cli.commands.runs.run_commands import RunCommands
-from vmkiln.cli.lazy_group import first_line, loaded
+from vmkiln.cli.commands.templates.template_commands import TemplateCommands
+from vmkiln.cli.lazy_group import LazyGroup, first_line, loaded
 from vmkiln.cli.main import Commands
 from vmkiln.images.image_export import FORMATS
 from vmkiln.settings import Settings
@@ -189,10 +190,32 @@ def test_a_command_is_listed_with_the_first_line_of_its_help(name: str) -> None:
     assert first_line(loaded(name, listed).help) == listed.text
 
 
-@pytest.mark.parametrize("name", RunCommands.listed)
-def test_a_command_of_runs_is_listed_so_too(name: str) -> None:
-    listed = RunCommands.listed[name]
+@pytest.mark.parametrize(
+    ("group", "name"), [(group, name) for group in (RunCommands, TemplateCommands) for name in group.listed]
+)
+def test_a_command_below_another_is_listed_so_too(group: type[LazyGroup], name: str) -> None:
+    listed = group.listed[name]
     assert first_line(loaded(name, listed).help) == listed.text
+
+
+@pytest.mark.parametrize(
+    ("words", "alone"),
+    [
+        (["run", "list"], {"vmkiln.cli.commands.runs.run_logs", "vmkiln.cli.commands.runs.acting"}),
+        (["template"], {"vmkiln.cli.commands.templates.template", "vmkiln.cli.commands.templates.following"}),
+    ],
+)
+def test_help_imports_no_command_beside_the_one_asked_for(words: list[str], alone: set[str], tmp_path: Path) -> None:
+    program = f"""
+import sys
+from vmkiln.cli import main
+try:
+    main.main([*{words!r}, "--help"])
+except SystemExit as ended:
+    print(ended.code or 0, sorted({alone!r} & sys.modules.keys()))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "0 []"
 
 
 def test_a_command_of_runs_is_called_as_it_is_listed(tmp_path: Path) -> None:

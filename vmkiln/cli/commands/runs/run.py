@@ -9,7 +9,6 @@ import typer
 
 from vmkiln.azure_names import FLOW_LOG
 from vmkiln.cli.commands.runs.run_choice import OfTemplateOption, StateOption, none_listed, read_states
-from vmkiln.cli.commands.runs.run_logs import log_path
 from vmkiln.cli.completing import RunArgument
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.manual.examples import examples
@@ -178,6 +177,7 @@ def flows(
 
     Connections are told when they are over, or the run's network ends.
     """
+    from vmkiln.cli.commands.runs.run_logs import log_path
     from vmkiln.fleet.log_retention import NOTE
     from vmkiln.host.egress.learned_list import learned_list
     from vmkiln.host.network.flow_log import dropped_in, entry_of

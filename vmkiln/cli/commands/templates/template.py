@@ -50,7 +50,6 @@ MOST_PAGES = 1_000  # of a list
 OLDEST_API_VERSION = "2020-02-14"
 ENVELOPE = {"location", "tags", "identity", "properties"}
 
-app = typer.Typer(no_args_is_help=True, help="Image templates of the service in use, or of this machine.")
 NameArgument = Annotated[
     str,
     typer.Argument(metavar="NAME", help="The template's name, or give it with --name.", autocompletion=template_names),
@@ -90,7 +89,6 @@ def _id(scope: str, group: str, name: str) -> str:
     return f"{scope}/resourceGroups/{group}/{TYPE}/{name}"
 
 
-@app.command()
 @examples(
     "vmkiln template create web template.json -g images",
     "vmkiln template create -n web main.bicep -g images -p main.bicepparam",
@@ -152,7 +150,6 @@ async def _ensure_group(client: ArmClient, group_id: str, location: str) -> None
         say(f"made the resource group {group_id.rpartition('/')[2]}")
 
 
-@app.command("list")
 @examples("vmkiln template list", "vmkiln template list -g images")
 def list_(
     group: Annotated[
@@ -193,7 +190,6 @@ def _last_state(item: Any) -> str:
     return " ".join(str(last[key]) for key in ("runState", "runSubState") if last.get(key)) or "never run"
 
 
-@app.command()
 @examples("vmkiln template show web -g images", "vmkiln template show -n web -g images")
 def show(
     group: GroupOption,
@@ -212,7 +208,6 @@ def show(
     answer(asked(work, subscription=subscription, context=context), indent=2)
 
 
-@app.command()
 @examples("vmkiln template run web -g images", "vmkiln template run web -g images --no-wait")
 def run(
     group: GroupOption,
@@ -241,7 +236,6 @@ def run(
     following.tell(following.asked(work, subscription=subscription, context=context))
 
 
-@app.command()
 @examples("vmkiln template logs web -g images --follow")
 def logs(
     group: GroupOption,
@@ -268,7 +262,6 @@ def logs(
     asked(work, subscription=subscription, context=context, parting="")
 
 
-@app.command()
 @examples("vmkiln template cancel web -g images")
 def cancel(
     group: GroupOption,
@@ -291,7 +284,6 @@ def cancel(
         say(f"the run ended {found['properties']['runState']}")
 
 
-@app.command()
 @examples("vmkiln template delete web -g images")
 def delete(
     group: GroupOption,
