@@ -90,7 +90,7 @@ class Deployment:
 
     @property
     def places_of_unknown(self) -> frozenset[str]:
-        """Where the mistakes stand that keep parameters from being known, as paths of the deployment around this one."""
+        """Where the mistakes stand that keep parameters from being known: paths of the deployment around this one."""
         return frozenset(mistake.path for error in self._unknown.values() for mistake in error.mistakes)
 
     @property

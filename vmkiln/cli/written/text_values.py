@@ -1,9 +1,10 @@
-"""Values on the command line that are no text: bytes that are not UTF-8, half of a surrogate pair, NUL.
+"""Values on the command line that are no text, bytes that are not UTF-8, half of a surrogate pair, NUL, or no number.
 
 A name of a file may be any bytes but NUL; everything else is put into texts, and is refused here by its option's name.
-The value itself is not told, for it may be a secret.
+The value itself is not told, for it may be a secret. `nan` and `inf` are numbers for Python, and none for JSON.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -30,9 +31,9 @@ def keep_to_text(command: Any) -> None:
 def _checking(option: Any, theirs: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     shown = max(option.opts, key=len) if option.param_type_name == "option" else option.metavar or option.name
 
-    def refuse(fault: str) -> None:
+    def refuse(fault: str, hint: str = "write it as UTF-8 text, without NUL") -> None:
         if fault:
-            raise InputError(f"{shown}: what was given {fault}", hint="write it as UTF-8 text, without NUL")
+            raise InputError(f"{shown}: what was given {fault}", hint=hint)
 
     def process(context: Any, value: Any) -> Any:
         for text in _texts(value):
@@ -40,6 +41,8 @@ def _checking(option: Any, theirs: Callable[[Any, Any], Any]) -> Callable[[Any, 
         found = theirs(context, value)
         for text in _texts(found):  # a name of a file is none any more
             refuse(fault_of(text))
+        if isinstance(found, float) and not math.isfinite(found):
+            refuse("is no number that can be counted to", "leave the option out for no bound, or write a number")
         return found
 
     return process

@@ -4,11 +4,16 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from vmkiln.cli.main import main
+from vmkiln.run_state import RunState
+from vmkiln.settings import Settings
+from vmkiln.store.database import opened
+from vmkiln.store.rows import RunRow
 
 ODD = os.fsdecode(b"\xff\xfe")
 TEMPLATE = {
@@ -71,6 +76,40 @@ def test_any_other_value_that_is_no_text_is_refused(
     code, words = told(capsys, *arguments)
     assert (code, "holds bytes that are not UTF-8 text" in words) == (2, True), words
     assert "Traceback" not in words
+
+
+@pytest.mark.parametrize("value", ["inf", "nan", "Infinity"])
+@pytest.mark.parametrize(
+    "arguments", [("build", "t.json", "--max-age"), ("run", "wait", "--timeout"), ("cache", "prune", "--max-age")]
+)
+def test_what_is_no_number_for_json_is_none_here(
+    folder: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], value: str
+) -> None:
+    code, words = told(capsys, *arguments, value)
+    assert (code, arguments[-1] in words) == (2, True), words
+    assert not (folder / "home/runs").exists()
+
+
+@pytest.mark.parametrize("command", [("run", "list"), ("history",)])
+def test_no_more_runs_are_asked_for_than_a_database_counts(
+    folder: Path, capsys: pytest.CaptureFixture[str], command: tuple[str, ...]
+) -> None:
+    with opened(Settings(folder / "home").database):
+        pass
+    code, words = told(capsys, *command, "--limit", str(2**63))
+    assert (code, "--limit" in words) == (2, True), words
+
+
+def test_an_age_before_all_times_is_older_than_every_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ended = datetime(2020, 1, 1, tzinfo=UTC)
+    with opened(Settings(folder / "home").database) as store:
+        for number in range(2):
+            run_id = f"{number:08}-0000-0000-0000-000000000000"
+            store.runs.add_many([RunRow(run_id, "web", "rg", {}, RunState.FAILED, "", "", "", "", {}, ended, ended)])
+    with pytest.raises(SystemExit) as caught:
+        main(["run", "prune", "--older-than", "999999d", "--keep", "0", "--yes"])
+    assert not caught.value.code, capsys.readouterr().err
+    assert "deleted 0 runs" in capsys.readouterr().out
 
 
 def test_with_json_the_refusal_is_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -210,7 +210,7 @@ def prune(
             row
             for row in to_prune(rows, keep=keep)
             if row.ended is not None
-            and row.ended < store.now() - age
+            and store.now() - row.ended > age
             and not run_directory.is_live(settings.runs, row.run_id)  # somebody is in its failed VM
             and not any(image.path.is_relative_to(settings.staging / row.staging_group) for image in images)
         ]

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vmkiln.cli.commands.runs.run_choice import OfTemplateOption, StateOption, none_listed, read_states
+from vmkiln.cli.commands.runs.run_choice import (
+    MOST_LISTED_RUNS,
+    OfTemplateOption,
+    StateOption,
+    none_listed,
+    read_states,
+)
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.manual.examples import examples
 from vmkiln.cli.output import answer, moment_text, say, show_rows
@@ -24,7 +30,7 @@ if TYPE_CHECKING:
 def history(
     template: OfTemplateOption = "",
     state: StateOption = None,
-    limit: Annotated[int, typer.Option(help="How many runs, the newest first.", min=1)] = 20,
+    limit: Annotated[int, typer.Option(help="How many runs, the newest first.", min=1, max=MOST_LISTED_RUNS)] = 20,
     by_template: Annotated[bool, typer.Option("--by-template", help="A line a template, of all its runs.")] = False,
     as_json: JsonOption = False,
 ) -> None:

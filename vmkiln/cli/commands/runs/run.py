@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vmkiln.azure_names import FLOW_LOG
-from vmkiln.cli.commands.runs.run_choice import OfTemplateOption, StateOption, none_listed, read_states
+from vmkiln.cli.commands.runs.run_choice import (
+    MOST_LISTED_RUNS,
+    OfTemplateOption,
+    StateOption,
+    none_listed,
+    read_states,
+)
 from vmkiln.cli.completing import RunArgument
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.manual.examples import examples
@@ -34,7 +40,7 @@ if TYPE_CHECKING:
 
 @examples("vmkiln run list --limit 5", "vmkiln run list --state failed --template web", "vmkiln run list --json")
 def list_(
-    limit: Annotated[int, typer.Option(help="How many, the newest first.", min=1)] = 20,
+    limit: Annotated[int, typer.Option(help="How many, the newest first.", min=1, max=MOST_LISTED_RUNS)] = 20,
     state: StateOption = None,
     template: OfTemplateOption = "",
     as_json: JsonOption = False,

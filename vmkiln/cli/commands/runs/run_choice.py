@@ -11,6 +11,7 @@ from vmkiln.cli.completing import template_names
 from vmkiln.errors import InputError
 from vmkiln.run_state import RunState
 
+MOST_LISTED_RUNS = 1_000_000
 NONE = "there is no run yet; `vmkiln build TEMPLATE` starts one"
 NONE_CHOSEN = "no run is like that; without `--state` and `--template` all are listed"
 

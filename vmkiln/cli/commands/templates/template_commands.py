@@ -16,9 +16,7 @@ class TemplateCommands(LazyGroup):
             "create",
             "Create a template, and its resource group when it is not there; waits until it is provisioned.",
         ),
-        "list": Listed(
-            "templates.template", "list_", "List the templates of a subscription, each with its last run."
-        ),
+        "list": Listed("templates.template", "list_", "List the templates of a subscription, each with its last run."),
         "show": Listed("templates.template", "show", "Show a template as JSON."),
         "run": Listed(
             "templates.template",
