@@ -244,7 +244,7 @@ class LocalDeployment(DeploymentPlan):
         given = self._references.of(function, names)
         if given is not None:
             if function.startswith("list"):
-                self.keep_secret(keys_in(given))
+                self.keep_secret(given if function == "listoutputswithsecurevalues" else keys_in(given))
             return given
         where = found[0].id if found else asked
         raise TemplateInvalid([_not_known(function, where, path, "it is not in this file" if not found else "")])

@@ -133,6 +133,10 @@ def test_keys_that_are_given_are_secrets() -> None:
     found = read(template, references=(f"listKeys({account})={keys}",))
     assert [one.value for one in found.outputs] == ["***", "AccountKey=***", "key1"]
     assert found.mask(f"the log has {key}") == "the log has ***"
+    far = output("[concat('so: ', listOutputsWithSecureValues('/far', '2022-09-01').pw)]")
+    assert told({"far": far}, references=('listOutputsWithSecureValues(/far)={"pw": "hunter22"}',))["far"].value == (
+        "so: ***"
+    )
 
 
 def test_parameters_that_only_outputs_need_did_not_make_the_image() -> None:
