@@ -31,9 +31,9 @@ def keep_to_text(command: Any) -> None:
 def _checking(option: Any, theirs: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     shown = max(option.opts, key=len) if option.param_type_name == "option" else option.metavar or option.name
 
-    def refuse(fault: str, hint: str = "write it as UTF-8 text, without NUL") -> None:
+    def refuse(fault: str) -> None:
         if fault:
-            raise InputError(f"{shown}: what was given {fault}", hint=hint)
+            raise InputError(f"{shown}: what was given {fault}", hint="write it as UTF-8 text, without NUL")
 
     def process(context: Any, value: Any) -> Any:
         for text in _texts(value):
@@ -42,7 +42,7 @@ def _checking(option: Any, theirs: Callable[[Any, Any], Any]) -> Callable[[Any, 
         for text in _texts(found):  # a name of a file is none any more
             refuse(fault_of(text))
         if isinstance(found, float) and not math.isfinite(found):
-            refuse("is no number that can be counted to", "leave the option out for no bound, or write a number")
+            raise InputError(f"{shown}: what was given is no number that can be counted to", hint="such as 24")
         return found
 
     return process
