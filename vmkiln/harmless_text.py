@@ -24,6 +24,11 @@ def harmless(text: str) -> str:
     return "".join(letter if _is_plain(letter) else _shown(letter) for letter in text)
 
 
+def harmless_lines(text: str) -> str:
+    """Text of several lines, each made harmless."""
+    return "\n".join(harmless(line) for line in text.split("\n"))
+
+
 def _is_plain(letter: str) -> bool:
     return letter == "\t" or unicodedata.category(letter) not in _HIDDEN_CATEGORIES
 

@@ -19,6 +19,7 @@ from vmkiln.cli import invocation
 from vmkiln.cli.lazy_group import LazyGroup, Listed
 from vmkiln.cli.output import answer, error_data, told_error
 from vmkiln.errors import RunCanceled, StorageFailed, StorageFull, VmkilnError
+from vmkiln.harmless_text import harmless_lines
 from vmkiln.lifetime import closed_output, end_signals
 
 # where Debian keeps system programs; an ordinary user's PATH lacks them
@@ -183,9 +184,9 @@ def report(error: VmkilnError, *, as_json: bool = False) -> int:
     """
     if as_json and not invocation.is_answered():
         answer(error_data(error))
-    typer.echo(f"error: {error.message}", err=True)
+    typer.echo(f"error: {harmless_lines(error.message)}", err=True)  # what failed may be named by somebody else
     if error.hint:
-        typer.echo(f"hint: {error.hint}", err=True)
+        typer.echo(f"hint: {harmless_lines(error.hint)}", err=True)
     return error.exit_code
 
 

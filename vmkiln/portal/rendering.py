@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse
 
 from vmkiln import __version__
-from vmkiln.harmless_text import harmless
+from vmkiln.harmless_text import harmless_lines
 from vmkiln.portal.icons import ICONS, kind_of_state
 from vmkiln.portal.overview.begun import begun_words
 from vmkiln.portal.resources.resource_face import told_act
@@ -94,7 +94,7 @@ def pretty(value: Any) -> str:
 
 def plain(text: Any) -> str:
     """Text of several lines without its power over what shows it."""
-    return "\n".join(harmless(line) for line in str(text).split("\n"))
+    return harmless_lines(str(text))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -114,6 +114,22 @@ def test_what_held_each_process_is_printed_fact_by_fact(recorded: Settings, caps
         "  yes  user id: 40000",
         "  NO   root: ext\\x1b4, not tmpfs",
     ]
+
+
+@pytest.mark.parametrize("command", ["show", "wait"])
+def test_the_message_of_a_run_has_no_power_over_the_terminal(
+    command: str, recorded: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The names of its steps are its template's author's, who is not always the one who looks."""
+    run_id, moment = "00000000-0000-0000-0000-00000000000e", datetime(2026, 1, 1, tzinfo=UTC)
+    message = "customizing failed in `in\x1b]0;owned\x07stall`:\nno"
+    row = RunRow(run_id, "web", "rg", {}, RunState.FAILED, "", message, "", "", {}, moment, moment)
+    with opened(recorded.database) as store:
+        store.runs.add_many([row])
+    vmkiln("run", command, run_id)
+    told = capsys.readouterr()
+    assert "customizing failed in `in\\x1b]0;owned\\x07stall`:\nno" in told.out
+    assert "\x1b" not in told.out + told.err
 
 
 def test_a_timeline_is_printed_beside_what_is_usual(recorded: Settings, capsys: pytest.CaptureFixture[str]) -> None:

@@ -36,6 +36,7 @@ from vmkiln.cli.template_options import (
 )
 from vmkiln.cli.view.waterfall import waterfall
 from vmkiln.errors import InputError
+from vmkiln.harmless_text import harmless_lines
 from vmkiln.run_state import RunState, told_failure
 
 if TYPE_CHECKING:
@@ -256,11 +257,11 @@ def print_summary(summary: dict[str, Any]) -> None:
     """A run's outcome: its outputs, where the time went, what is left of its staging resource group."""
     typer.echo(f"\nrun {summary['run_id']}: {summary['state']}")
     if summary["message"]:
-        typer.echo(f"  {summary['message']}")
+        typer.echo(f"  {harmless_lines(summary['message'])}")
     if summary["state"] == RunState.FAILED:
         typer.echo(f"  why, as far as is known: vmkiln run failure {summary['run_id'][:8]}")
     for output in summary["outputs"]:
         target = output["artifact_id"] or output["artifact_uri"] or output["message"]
-        typer.echo(f"  {output['name']}: {output['state']} {target}")
+        typer.echo(f"  {output['name']}: {output['state']} {harmless_lines(target)}")
     for line in waterfall(summary):
         typer.echo(f"  {line}")

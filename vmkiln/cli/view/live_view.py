@@ -19,8 +19,8 @@ from rich.text import Text
 from vmkiln.cli import invocation
 from vmkiln.cli.output import plain
 from vmkiln.cli.view.going_on import GoingOn
-from vmkiln.cli.view.plain_view import harmless_lines, said, step_text
-from vmkiln.harmless_text import harmless
+from vmkiln.cli.view.plain_view import said, step_text
+from vmkiln.harmless_text import harmless, harmless_lines
 from vmkiln.packer.packer_output import Speaker
 from vmkiln.run.run_event import (
     LogLine,

@@ -6,7 +6,7 @@ from enum import StrEnum
 from types import TracebackType
 
 from vmkiln.cli.view.going_on import GoingOn
-from vmkiln.harmless_text import harmless
+from vmkiln.harmless_text import harmless, harmless_lines
 from vmkiln.packer.packer_output import Speaker
 from vmkiln.run.run_event import LogLine, Notice, PartStarted, PhaseStarted, RunEnded, RunEvent, StepStarted
 from vmkiln.run_state import RunState
@@ -32,11 +32,6 @@ def said(text: str) -> str:
 def step_text(index: int, count: int, name: str) -> str:
     """`step 2 of 3: name`, or the hidden last step's name."""
     return name if index >= count else f"step {index + 1} of {count}: {name}"
-
-
-def harmless_lines(text: str) -> str:
-    """Text of several lines, each made harmless."""
-    return "\n".join(harmless(line) for line in text.split("\n"))
 
 
 def on_one_line(text: str) -> str:
