@@ -32,7 +32,6 @@ def sizes(place: Path | str, *, before: str) -> tuple[list[int], list[int]]:
     with connections.begin() as connection:
         for index in ("vmkiln_resource_by_size", "vmkiln_operation_by_start"):
             connection.exec_driver_sql(f"DROP INDEX {index}")
-        connection.exec_driver_sql("DROP TABLE vmkiln_taken_room")  # which came later
         connection.exec_driver_sql("ALTER TABLE vmkiln_resource DROP COLUMN size_bytes")
         config.attributes["connection"] = connection
         command.stamp(config, before)
