@@ -146,13 +146,17 @@ async def _chunks(stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
 
 
 def _write_initramfs(path: Path, word: str, busybox: Path) -> None:
+    path.write_bytes(probe_initramfs(word, busybox_content(busybox)))
+
+
+def busybox_content(busybox: Path) -> bytes:
+    """The program that a tiny guest consists of. Raises: `HostUnfit` when it cannot be read."""
     try:
-        content = busybox.read_bytes()
+        return busybox.read_bytes()
     except OSError as error:
         raise HostUnfit(
             f"{busybox} cannot be read: {error.strerror}", hint="install the package `busybox-static`"
         ) from error
-    path.write_bytes(probe_initramfs(word, content))
 
 
 async def choose_accelerator(

@@ -18,11 +18,11 @@ from pathlib import Path
 
 from qemu.qmp import QMPError
 
-from vmkiln.errors import HostUnfit, VmkilnError
+from vmkiln.errors import VmkilnError
 from vmkiln.files.held_folder import held_folder
 from vmkiln.files.private_folder import private_folder
 from vmkiln.host import namespace
-from vmkiln.host.accelerator import MEMORY_MIB, last_line
+from vmkiln.host.accelerator import MEMORY_MIB, busybox_content, last_line
 from vmkiln.host.disk.initramfs import DIRECTORY, EXECUTABLE, Entry, archive
 from vmkiln.host.namespace import Namespace
 from vmkiln.host.qemu import Accelerator, DirectKernel, Machine, SavedVm
@@ -125,13 +125,7 @@ async def _restored(accelerator: Accelerator, kernel: Path, busybox: Path, workp
 
 
 def _write(initial: Path, word: str, busybox: Path) -> None:
-    try:
-        content = busybox.read_bytes()
-    except OSError as error:
-        raise HostUnfit(
-            f"{busybox} cannot be read: {error.strerror}", hint="install the package `busybox-static`"
-        ) from error
-    initial.write_bytes(initial_files(word, content))
+    initial.write_bytes(initial_files(word, busybox_content(busybox)))
 
 
 async def _saved(inside: Namespace, machine: Machine, folder: Path, word: str) -> SavedVm:
