@@ -176,24 +176,29 @@ def main() -> int:
             **os.environ,
             "PYTHONPATH": f"{ROOT / 'tests'}:{ROOT}",
             "STUB_PHASE_SECONDS": str(PHASE_SECONDS),
+            "VMKILN_MOST_RESOURCES_OF_A_TYPE": str(options.templates + 1),  # more than a service takes unless told
+            "VMKILN_MOST_RUNS": str(options.runs + 1),
         }
         started = time.perf_counter()
         command = [sys.executable, "-m", "stub_service", directory]
         with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
-            url = process.stdout.readline().strip()
-            start_seconds = time.perf_counter() - started
-            trust = ssl.create_default_context(cafile=home / "service/tls/ca.pem")
-            with httpx.Client(base_url=url, verify=trust, timeout=60, params={"api-version": "2025-10-01"}) as client:
-                client.headers["Authorization"] = f"Bearer {token(client, home)}"
-                one = f"{TEMPLATES}/t{options.templates // 2:06}"
-                found = {
-                    "get": measured(lambda: client.get(one), 1000),
-                    "page of 100": measured(lambda: client.get(TEMPLATES), 200),
-                }
-                locked, waited_seconds = while_locked(client, home, one)
-                found[LOCKED] = spread(locked)
-            process.terminate()
+            try:
+                url = process.stdout.readline().strip()
+                start_seconds = time.perf_counter() - started
+                trust = ssl.create_default_context(cafile=home / "service/tls/ca.pem")
+                version = {"api-version": "2025-10-01"}
+                with httpx.Client(base_url=url, verify=trust, timeout=60, params=version) as client:
+                    client.headers["Authorization"] = f"Bearer {token(client, home)}"
+                    one = f"{TEMPLATES}/t{options.templates // 2:06}"
+                    found = {
+                        "get": measured(lambda: client.get(one), 1000),
+                        "page of 100": measured(lambda: client.get(TEMPLATES), 200),
+                    }
+                    locked, waited_seconds = while_locked(client, home, one)
+                    found[LOCKED] = spread(locked)
+            finally:
+                process.terminate()
     print(f"{options.templates} templates, {options.runs} runs")
     print(f"{'start':<12} {start_seconds:8.2f} s   (limit {START_SECONDS:g} s)")
     for name, (middle, late) in found.items():
