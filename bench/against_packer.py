@@ -10,6 +10,7 @@ vmkiln do it). Prints the ratio of wall-clock times (below 1.0: vmkiln is faster
 """
 
 import argparse
+import itertools
 import json
 import os
 import shutil
@@ -17,8 +18,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +31,13 @@ VM_SIZE = "Standard_D1_v2"  # 1 CPU, 3.5 GiB
 PACKAGE = "hello"
 COMMANDS = ["sudo apt-get update", f"sudo DEBIAN_FRONTEND=noninteractive apt-get install --yes {PACKAGE}"]
 VMKILN = str(Path(sys.executable).parent / "vmkiln")
+MOST_SECONDS = 3600  # of one build
+STEP_BEGINS, STEPS_END = "Provisioning with shell script", "Gracefully halting virtual machine"  # as Packer says it
 IMAGE_ID = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/bench/providers/Microsoft.Compute/images"
+
+
+class BuildFailed(RuntimeError):
+    """A build of one of the sides did not come to its end."""
 
 
 def source_image() -> dict[str, str]:
@@ -41,8 +50,8 @@ def source_image() -> dict[str, str]:
     return result
 
 
-def plain_packer(folder: Path, image: dict[str, str], commands: list[str]) -> tuple[float, int]:
-    """Seconds of a plain `packer build`, and the size of its image in bytes."""
+def plain_packer(folder: Path, image: dict[str, str], *steps: list[str]) -> tuple[float, list[float]]:
+    """Seconds of a plain `packer build`, and those of each of its steps. Raises: `BuildFailed`."""
     accelerator = image["accelerator"]
     key = folder / "key"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
@@ -77,16 +86,29 @@ def plain_packer(folder: Path, image: dict[str, str], commands: list[str]) -> tu
         "vm_name": "image.qcow2",
     }
     template = folder / "template.json"
-    template.write_text(json.dumps({"builders": [builder], "provisioners": [{"type": "shell", "inline": commands}]}))
+    provisioners = [{"type": "shell", "inline": commands} for commands in steps]
+    template.write_text(json.dumps({"builders": [builder], "provisioners": provisioners}))
     environment = {**os.environ, "PACKER_CACHE_DIR": str(folder / "cache"), "CHECKPOINT_DISABLE": "1"}
     begin = time.monotonic()
-    finished = subprocess.run(
-        ["packer", "build", "-color=false", template], env=environment, capture_output=True, text=True, check=False
-    )
+    begun, last = list[float](), deque[str](maxlen=60)
+    with subprocess.Popen(
+        ["packer", "build", "-color=false", template],
+        env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+    ) as process:  # fmt: skip
+        limit = threading.Timer(MOST_SECONDS, process.kill)
+        limit.start()
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                last.append(line)
+                if STEP_BEGINS in line or (STEPS_END in line and begun):
+                    begun.append(time.monotonic())
+        finally:
+            limit.cancel()
     seconds = time.monotonic() - begin
-    if finished.returncode != 0:
-        sys.exit(f"the plain build failed:\n{finished.stdout[-3000:]}{finished.stderr[-1000:]}")
-    return seconds, (folder / "output" / "image.qcow2").stat().st_size
+    if process.returncode != 0:
+        raise BuildFailed(f"the plain build failed:\n{''.join(last)}")
+    return seconds, [end - start for start, end in itertools.pairwise(begun)]
 
 
 def vmkiln_template(image: dict[str, str], name: str, steps: Sequence[list[str]]) -> dict[str, Any]:
@@ -126,20 +148,23 @@ def vmkiln_build(
     *steps: list[str],
     options: Sequence[str] = (),
     checkpoints: str = "none",
+    settings: Mapping[str, str] | None = None,
 ) -> tuple[float, dict[str, Any]]:
-    """Seconds of `vmkiln build` of a template with these steps, and what the run recorded."""
+    """Seconds of `vmkiln build` of a template with these steps, and what the run recorded.
+
+    `settings` go before those of the environment. Raises: `BuildFailed`.
+    """
     template = vmkiln_template(image, f"bench-{os.getpid()}-{build}", steps)
     path = folder / "bench.json"
     path.write_text(json.dumps(template))
     begin = time.monotonic()
     # plain Packer boots no result either, and keeps nothing for the next build
-    environment = {"VMKILN_BOOT_GATE": "false", "VMKILN_CHECKPOINTS": checkpoints, **os.environ}
-    finished = subprocess.run(
-        [VMKILN, "build", "--json", *options, path], env=environment, capture_output=True, text=True, check=False
-    )
+    environment = {"VMKILN_BOOT_GATE": "false", "VMKILN_CHECKPOINTS": checkpoints, **os.environ, **(settings or {})}
+    words = [VMKILN, "build", "--json", *options, path]
+    finished = subprocess.run(words, env=environment, capture_output=True, text=True, check=False, timeout=MOST_SECONDS)
     seconds = time.monotonic() - begin
     if finished.returncode != 0:
-        sys.exit(f"vmkiln's build failed:\n{finished.stdout[-3000:]}{finished.stderr[-1000:]}")
+        raise BuildFailed(f"vmkiln's build failed:\n{finished.stdout[-3000:]}{finished.stderr[-1000:]}")
     return seconds, json.loads(finished.stdout.splitlines()[-1])
 
 
