@@ -27,7 +27,7 @@ _CUT = len(_COMMA) + 4
 _PREFIXES = ("    null: ", "==> null: ", "--> null: ")
 _MARK = step_runner.MARK.decode()
 _OF_LINES = ("LINES", "LONG_LINE", "NEXT", "OWN_MARK", "RETURN")
-_NAMES = ("STARTED", "ENDED", "WAITS", "MISSING", "RESTARTING", "REMARK", *_OF_LINES)
+_NAMES = ("STARTED", "ENDED", "WAITS", "GOES_ON", "MISSING", "RESTARTING", "REMARK", *_OF_LINES)
 _DRAWN = re.compile(r"[0-9a-f]{16}")
 _STATUS = re.compile(r"[0-9]{1,9}")
 _KINDS = {name: getattr(step_runner, name).decode() for name in _NAMES}
@@ -94,6 +94,11 @@ class CheckpointReached:
 
 
 @dataclass(frozen=True)
+class CheckpointLeft:
+    """The VM goes on behind a checkpoint, saved or not; what Packer does until its next step is its own."""
+
+
+@dataclass(frozen=True)
 class ScriptLost:
     """A step's script was copied to the VM, and is not there any more: it went away with a restart."""
 
@@ -121,6 +126,7 @@ PackerEvent = (
     | ScriptStarted
     | ScriptEnded
     | CheckpointReached
+    | CheckpointLeft
     | ScriptLost
     | RestartComing
     | RestartBegun
@@ -239,6 +245,8 @@ def _of_step(text: str, *, is_error: bool) -> list[PackerEvent]:
         return [ScriptEnded(int(rest))]
     if kind == _KINDS["WAITS"] and _DRAWN.fullmatch(rest):
         return [CheckpointReached(rest)]
+    if kind == _KINDS["GOES_ON"]:
+        return [CheckpointLeft()]
     if kind == _KINDS["MISSING"]:
         return [ScriptLost()]
     if kind == _KINDS["RESTARTING"]:

@@ -18,7 +18,7 @@ import time
 MARK = b"\x1e"
 STARTED, ENDED, MISSING = b"s", b"e", b"m"  # with the boot's id, the exit status, nothing
 RESTARTING, REMARK = b"r", b"w"  # with nothing, a sentence for the log
-WAITS = b"k"  # with the name under which the VM waits at a checkpoint
+WAITS, GOES_ON = b"k", b"g"  # at a checkpoint, with the name under which the VM waits; behind it, with nothing
 LINES, LONG_LINE = b"l", b"o"  # lines with `NEXT` between them, one line as it is
 NEXT, OWN_MARK = MARK + b"n", MARK + b"m"
 RETURN = MARK + b"c"  # Packer leaves out what stands before a carriage return; the log keeps it
@@ -360,6 +360,7 @@ def wait_at(checkpoint: str, script: str) -> None:
     said = output_of(["sh", "-c", checkpoint, script, name])[1].strip()
     if said:
         say(REMARK, said)
+    say(GOES_ON)
 
 
 def main(script: str, default: str, checkpoint: str = "") -> int:

@@ -20,7 +20,15 @@ from vmkiln.host.confinement.confinement import Fact
 from vmkiln.host.disk.iso_image import make_iso
 from vmkiln.host.qemu import Machine, SavedVm
 from vmkiln.packer.input_disk import make_input_disk
-from vmkiln.packer.packer_output import Line, PackerEvent, PackerOutput, ScriptEnded, Speaker, StepReached
+from vmkiln.packer.packer_output import (
+    CheckpointLeft,
+    Line,
+    PackerEvent,
+    PackerOutput,
+    ScriptEnded,
+    Speaker,
+    StepReached,
+)
 from vmkiln.packer.packer_template import Checkpoint, Deprovision, PackerInput, checkpoint_of
 from vmkiln.packer.step_watch import StepWatch, asking_for_restart
 from vmkiln.run.checkpoints.keeping import Keeper
@@ -32,7 +40,7 @@ from vmkiln.run.guest.order import HIDDEN_STEPS, AnyStep, PackerPhase
 from vmkiln.run.held.holding import Hold, when_failed
 from vmkiln.run.login_wait import LoginWait
 from vmkiln.run.run_context import Entered, Staged
-from vmkiln.run.run_event import LogLine, Notice, PartStarted, StepStarted
+from vmkiln.run.run_event import LogLine, Notice, PartEnded, PartStarted, StepStarted
 from vmkiln.run.starts.build_vm_start import wants_cold
 from vmkiln.run.vm_pair import Outcome, VmPair, run_to_end
 from vmkiln.run_failures import CheckpointLost, LogLost, RunFailed
@@ -102,8 +110,7 @@ async def carry_out(entered: Entered, packer_phase: PackerPhase) -> PhaseResult:
             found: list[object] = []
             for event in events:
                 found += [event, *(Said(mask(text)) for text in watch.note(event))]
-                if isinstance(event, ScriptEnded) and event.status == 0:
-                    found += _behind_script(packer_phase, watch.current)
+                found += _parts_behind(packer_phase, watch.current, event)
             return found
 
         def tell(text: str) -> None:
@@ -323,19 +330,23 @@ def _tell(staged: Staged, packer_phase: PackerPhase, event: object) -> None:
             staged.tell(LogLine(packer_phase.phase, text, speaker))
         case Said(text):
             staged.tell(Notice(text))
-        case PartStarted():
+        case PartStarted() | PartEnded():
             staged.tell(event)
         case StepReached(index) if 0 <= index < len(steps):
             staged.tell(_told_step(packer_phase, index))
 
 
-def _behind_script(packer_phase: PackerPhase, step: AnyStep | None) -> list[PartStarted]:
-    """The part that begins when a step's script has succeeded; pure."""
-    if isinstance(step, Deprovision):
-        return [PartStarted(PartKind.POWER_OFF)]
-    if isinstance(step, Checkpoint) or (checkpoint := checkpoint_of(step)) is None:
-        return []
-    return [PartStarted(PartKind.CHECKPOINT, packer_phase.kept.at(checkpoint.number).step)]
+def _parts_behind(packer_phase: PackerPhase, step: AnyStep | None, event: PackerEvent) -> list[PartStarted | PartEnded]:
+    """What begins when a step's script has succeeded, and ends when the VM goes on behind its checkpoint; pure."""
+    match event:
+        case ScriptEnded(0) if isinstance(step, Deprovision):
+            return [PartStarted(PartKind.POWER_OFF)]
+        case ScriptEnded(0) if not isinstance(step, Checkpoint) and (checkpoint := checkpoint_of(step)) is not None:
+            return [PartStarted(PartKind.CHECKPOINT, packer_phase.kept.at(checkpoint.number).step)]
+        case CheckpointLeft() if (checkpoint := checkpoint_of(step)) is not None:
+            return [PartEnded(PartKind.CHECKPOINT, packer_phase.kept.at(checkpoint.number).step)]
+        case _:
+            return []
 
 
 def _told_step(packer_phase: PackerPhase, index: int) -> StepStarted | PartStarted:

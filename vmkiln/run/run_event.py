@@ -65,7 +65,7 @@ class RunEnded:
 class PartStarted:
     """A part of the run's timeline begins that neither a phase nor a step tells.
 
-    With `is_beside` it goes on beside the other parts until `PartEnded`; without, until the next one.
+    With `is_beside` it goes on beside the other parts until `PartEnded`; without, until that or the next one.
     """
 
     kind: PartKind
@@ -76,7 +76,7 @@ class PartStarted:
 
 @dataclass(frozen=True)
 class PartEnded:
-    """A part that went on beside others has ended."""
+    """A part has ended: one that went on beside others, or one that nothing follows at once."""
 
     kind: PartKind
     name: str = ""

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from vmkiln.packer.packer_output import (
     LONGEST_LINE_BYTES,
     BuildError,
+    CheckpointLeft,
     CheckpointReached,
     Connected,
     Line,
@@ -168,12 +169,14 @@ def test_a_steps_output_is_not_packers_where_packer_says_it() -> None:
 
 def test_what_the_vm_tells_of_a_script_is_no_line_of_the_log() -> None:
     told = b"".join(
-        b"1,,ui,message,    null: \x1e" + text + b"\n" for text in (b"sabc-1", b"e7", b"k0123456789abcdef", b"m", b"r")
+        b"1,,ui,message,    null: \x1e" + text + b"\n"
+        for text in (b"sabc-1", b"e7", b"k0123456789abcdef", b"g", b"m", b"r")
     )
     assert read(told) == [
         ScriptStarted("abc-1"),
         ScriptEnded(7),
         CheckpointReached("0123456789abcdef"),
+        CheckpointLeft(),
         ScriptLost(),
         RestartComing(),
     ]

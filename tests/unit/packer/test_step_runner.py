@@ -48,6 +48,7 @@ def test_what_waits_at_a_checkpoint_runs_behind_a_script_that_succeeded(status: 
     waited = ["checkpoint it's $PATH", f"{script} {name[1]}"] if name else []
     assert traces.read_text().splitlines() == ["script", *waited]
     assert ("\x1ewcannot be" in ended.stdout) == (status == 0), "what it says is told"
+    assert ended.stdout.endswith("\x1eg\n") == (status == 0), "and that it goes on"
 
 
 class _Clock:

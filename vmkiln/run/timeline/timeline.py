@@ -76,8 +76,11 @@ class Timeline:
                 self._begin(PartKind.DEPROVISION if is_hidden else kind, "" if is_hidden else name)
             case PartStarted(kind, name, start, is_beside):
                 self._begin(kind, name, start, is_beside=is_beside)
+            case PartEnded(kind, name) if (kind, name) in self._beside:
+                self._end(self._beside.pop((kind, name)))
             case PartEnded(kind, name):
-                self._end(self._beside.pop((kind, name), None))
+                if (last := self.going_on) is not None and (last.kind, last.name) == (kind, name):
+                    self.end()
             case Used(usage):
                 self._share_out(usage)
 

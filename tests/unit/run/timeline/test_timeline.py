@@ -93,6 +93,20 @@ def test_a_part_beside_the_others_ends_none_of_them_and_takes_no_share() -> None
     assert [part.cpu_seconds for part in clock.timeline.parts[1:]] == [4.0, None, None, None]
 
 
+def test_a_part_that_nothing_follows_at_once_has_its_own_end() -> None:
+    """A checkpoint ends when the VM goes on; what Packer does until its next step is not what a checkpoint costs."""
+    clock = Clock()
+    clock.at(0, phase(Phase.CUSTOMIZING))
+    clock.at(1, step(0, 2, "one"), PartEnded(PartKind.CHECKPOINT, "one"))
+    clock.at(2, PartStarted(PartKind.CHECKPOINT, "one"))
+    clock.at(3, PartEnded(PartKind.CHECKPOINT, "another"))
+    clock.at(4, PartEnded(PartKind.CHECKPOINT, "one"))
+    clock.at(6, step(1, 2, "two"))
+    assert clock.told() == [
+        ("boot", "build-vm", 1), ("customizer", "one", 1), ("checkpoint", "one", 2), ("customizer", "two", None),
+    ]  # fmt: skip
+
+
 def test_what_was_taken_goes_to_the_parts_by_their_share_of_the_time() -> None:
     clock = Clock()
     clock.at(0, phase(Phase.CUSTOMIZING), Used(Usage(4.0, 100)))
