@@ -27,18 +27,22 @@ from vmkiln.inspecting.windows_facts import WindowsFacts
 from vmkiln.packer.packer_program import find_packer
 from vmkiln.provisioning import older_secrets
 from vmkiln.run import cleaning_up
-from vmkiln.run.room import Room
+from vmkiln.run.room import CONTAINER_GROUP_CPUS, QEMU_MIB, Room
 from vmkiln.run.run_context import BuildHost
+from vmkiln.run.starts import beside_runs
 from vmkiln.setting_texts.release_policy import Demand
 from vmkiln.settings import Settings
 from vmkiln.sharing.shared_storage import SharedStorage, shared_storage
+from vmkiln.staging import container_group
 from vmkiln.store import database
 from vmkiln.store.bounded.quota import Quota
 from vmkiln.store.database import Store
-from vmkiln.waiting.off_loop import off_loop
+from vmkiln.waiting.off_loop import off_loop, off_loop_with
 from vmkiln.warm.saved_group import obtain_saved_group
 
 MIB = 1024**2
+# of this host, while one is saved: it is booted, and then another goes on from it
+GROUP_ROOM = Room(CONTAINER_GROUP_CPUS, container_group.MEMORY_MIB + QEMU_MIB, container_group.MEMORY_MIB)
 
 
 def make_home(home: Path) -> None:
@@ -142,7 +146,14 @@ async def prepared_host(
         saved_group = None
         if settings.warm_starts and Demand.COLD not in settings.demands:
             saved_group = await obtain_saved_group(
-                settings.saved_vms, image, verdict.accelerator, most_mib=settings.most_saved_vms_mib, progress=progress
+                settings.saved_vms,
+                image,
+                verdict.accelerator,
+                most_mib=settings.most_saved_vms_mib,
+                progress=progress,
+                room=lambda: off_loop_with(
+                    lambda: beside_runs.taken(settings, store, GROUP_ROOM, "saving a booted container group")
+                ),
             )
         yield BuildHost(
             settings=settings,

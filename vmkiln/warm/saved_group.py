@@ -12,6 +12,7 @@ import logging
 import os
 import shutil
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -43,11 +44,18 @@ MIB = 1024**2
 
 
 async def obtain_saved_group(
-    folder: Path, image: ContainerImage, accelerator: Accelerator, *, most_mib: int, progress: Callable[[str], None]
+    folder: Path,
+    image: ContainerImage,
+    accelerator: Accelerator,
+    *,
+    most_mib: int,
+    progress: Callable[[str], None],
+    room: Callable[[], AbstractAsyncContextManager[object]] = contextlib.nullcontext,
 ) -> SavedVm | None:
     """What container groups of this image go on from, made now if it is not there; none where that is not possible.
 
-    Where it did not work it is not tried again for a day; with a `most_mib` of 0 it is not tried.
+    `room` is had only while one is made. Where it did not work it is not tried again for a day; with a `most_mib` of 0
+    it is not tried.
     """
     if most_mib <= 0:
         return None
@@ -62,7 +70,8 @@ async def obtain_saved_group(
                 return None
             progress("booting the container group once, to save it for all that come")
             try:
-                await _made(folder, key, group)
+                async with room():
+                    await _made(folder, key, group)
             except (VirtualMachineLost, QMPError, TimeoutError) as error:
                 await off_loop(saved_vm.refuse, folder, key, str(error))
                 raise

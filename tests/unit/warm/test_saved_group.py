@@ -74,6 +74,34 @@ def test_a_digest_has_names_and_contents(tmp_path: Path) -> None:
     assert digest_of_files([str(tmp_path)]) != before
 
 
+async def test_the_room_for_one_is_had_only_while_it_is_made(
+    program: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert program.exists()
+    had: list[str] = []
+
+    @asynccontextmanager
+    async def room() -> AsyncIterator[None]:
+        had.append("taken")
+        yield
+        had.append("given back")
+
+    async def made(folder: Path, key: str, _group: ContainerGroup) -> None:
+        had.append("made")
+        workplace = saved_vm.begun(folder, key)
+        (workplace / saved_vm.MEMORY).write_bytes(b"ram")
+        saved_vm.finished(workplace, b"devices", "0" * 64)
+        saved_vm.named(workplace)
+
+    monkeypatch.setattr(saved_group, "_made", made)
+    for _ in range(2):
+        found = await obtain_saved_group(
+            tmp_path / "saved", IMAGE, Accelerator.TCG, most_mib=1, progress=print, room=room
+        )
+        assert found is not None
+    assert had == ["taken", "made", "given back"]
+
+
 @pytest.mark.parametrize("error", [HostUnfit("no ids"), VirtualMachineLost("it ended"), OSError(28, "full")])
 async def test_a_host_that_cannot_save_one_boots_them(
     error: Exception, program: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
