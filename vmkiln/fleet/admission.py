@@ -3,7 +3,7 @@
 A host's CPUs, memory and disk are promised to a run for as long as it goes on, and never promised twice. The run at
 the front is waited for: smaller ones do not pass it on any host that could take it, so a large run always gets its
 turn. Of several hosts with room the one with the stronger isolation is taken, then one that keeps checkpoints of
-the run's template or its source image, then the emptiest. Pure.
+the run's template, or such as it may borrow, or its source image, then the emptiest. Pure.
 """
 
 import math
@@ -15,7 +15,12 @@ from functools import partial
 from vmkiln.run.room import NOTHING, Room
 
 MOST_TOLD = 8  # hosts that are named in why a run is not on them
-NEAR = ("checkpoints of its template", "a booted VM of its source image", "its source image")  # the nearest first
+NEAR = (  # the nearest first
+    "checkpoints of its template",
+    "checkpoints that its template may borrow",
+    "a booted VM of its source image",
+    "its source image",
+)
 
 
 @dataclass(frozen=True)
@@ -32,11 +37,12 @@ class Kept:
     """What hosts keep that a run may start from, by their incarnations.
 
     `sources` are those with its source image, each with whether it has a booted VM of it too; `checkpoints` are those
-    with a checkpoint of its template.
+    with a checkpoint of its template, `lent` those with one of its source that its template may borrow.
     """
 
     sources: Mapping[str, bool] = field(default_factory=dict)
     checkpoints: frozenset[str] = frozenset()
+    lent: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -192,9 +198,11 @@ def _distance(need: Need, host: Host) -> int:
     """How far a host is from what a run may start from: its place in `NEAR`, or behind them all."""
     if host.incarnation in need.kept.checkpoints:
         return 0
+    if host.incarnation in need.kept.lent:
+        return 1
     if host.incarnation not in need.kept.sources:
         return len(NEAR)
-    return 1 if need.kept.sources[host.incarnation] else 2
+    return 2 if need.kept.sources[host.incarnation] else 3
 
 
 def _why_there(

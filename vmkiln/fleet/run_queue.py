@@ -10,7 +10,7 @@ from types import MappingProxyType
 from vmkiln.azure_names import plain_location
 from vmkiln.errors import StorageFailed, VmkilnError
 from vmkiln.fleet.admission import Host, Kept, Need, QueuePosition, Turns, Waiting, in_turn, positions
-from vmkiln.fleet.placement.kept_sources import checkpoints_name, source_name
+from vmkiln.fleet.placement.kept_sources import checkpoints_name, lent_name, source_name
 from vmkiln.fleet.placement.known_templates import KnownTemplates
 from vmkiln.run.room import NOTHING, Asked, Room, promised_to, room_for
 from vmkiln.settings import Settings
@@ -98,7 +98,7 @@ class _Front:
         self._places = {run_id: place for place, run_id in enumerate(order)}
         self._heads: dict[str, WaitingHead] = {}
         self._rows: dict[str, ResourceRow] = {}
-        self._kept: dict[tuple[str, str], Kept] = {}
+        self._kept: dict[tuple[str, ...], Kept] = {}
 
     def need(self, run_id: str) -> Need:
         """What a run needs; one whose template is gone, or cannot be built, ends as soon as it is let in."""
@@ -129,7 +129,8 @@ class _Front:
         if asked is None:  # what it needs could not be found out either
             return Kept()
         try:
-            names = (source_name(self._store, asked.source), checkpoints_name(head.template_id))
+            source = source_name(self._store, asked.source)
+            names = (source, checkpoints_name(head.template_id), lent_name(head.template_id, source))
         except StorageFailed:
             raise
         except Exception:
@@ -137,7 +138,7 @@ class _Front:
             return Kept()
         if names not in self._kept:
             found = self._store.kept.hosts_of(*names)
-            self._kept[names] = Kept(found[names[0]], frozenset(found[names[1]]))
+            self._kept[names] = Kept(found[names[0]], frozenset(found[names[1]]), frozenset(found[names[2]]))
         return self._kept[names]
 
     def head(self, run_id: str) -> WaitingHead:

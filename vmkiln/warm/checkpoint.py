@@ -51,7 +51,8 @@ class About:
 class Checkpoint:
     """A checkpoint that is there, and the bytes that it takes; whether it is whole is seen when it is copied.
 
-    `lent_by` is the template that made it, when a build of another one may begin behind it.
+    `lent_by` is the template that made it, when a build of another one may begin behind it. `source` is the digest of
+    the image that its VM had booted, where that was asked for.
     """
 
     key: str
@@ -59,6 +60,7 @@ class Checkpoint:
     about: About
     size_bytes: int = 0
     lent_by: str = ""
+    source: str = ""
 
     def age_seconds(self, now: float) -> float:
         """How long ago the first of what it has was kept."""
@@ -121,7 +123,8 @@ def all_of(folder: Path) -> list[Checkpoint]:
             saved = saved_vm.found(folder, place.name)
             os.utime(place, ns=(used.st_atime_ns, used.st_mtime_ns))
             if saved is not None:
-                kept.append(Checkpoint(place.name, saved, about, saved_vm.bytes_of(place)))
+                size, source = saved_vm.bytes_of(place), saved_vm.source_of(place)
+                kept.append(Checkpoint(place.name, saved, about, size, source=source))
     return sorted(kept, key=lambda one: one.about.made, reverse=True)
 
 

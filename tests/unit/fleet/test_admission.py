@@ -220,7 +220,7 @@ def test_who_is_placed_behind_a_large_run_says_which_host_is_kept_for_that() -> 
 
 def test_a_run_goes_where_its_source_is_kept_while_there_is_room() -> None:
     def where(*hosts: Host, room: Room = SMALL) -> tuple[str, str]:
-        need = Need(room, kept=Kept({"k": False, "b": True}, frozenset({"c"})))
+        need = Need(room, kept=Kept({"k": False, "b": True}, frozenset({"c"}), frozenset({"l"})))
         [queued] = positions(in_turn([waiting("run")], Turns()), need_of=lambda _: need, hosts=hosts)
         return queued.incarnation, queued.why_there
 
@@ -231,7 +231,11 @@ def test_a_run_goes_where_its_source_is_kept_while_there_is_room() -> None:
     text = "of 3 hosts with room booted alone keeps a booted VM of its source image (6 CPUs and 28672 MiB free)"
     assert where(empty, keeper, booted) == ("b", text)
     assert where(keeper, booted)[0] == "b"
+    lender = Host("l", "lender", ROOM, promised=SMALL)
+    borrowed = "of 3 hosts with room lender alone keeps checkpoints that its template may borrow (6 CPUs"
+    assert where(empty, booted, lender)[1].startswith(borrowed)
     further = Host("c", "further", ROOM, promised=SMALL)
+    assert where(lender, further)[0] == "c", "its own are nearer"
     assert where(empty, booted, further)[1].startswith("of 3 hosts with room further alone keeps checkpoints of its")
     assert where(empty, keeper, booted, room=ROOM)[0] == "k", "the other has no room for it"
     assert where(empty, Host("k", "keeper", ROOM, promised=ROOM))[0] == "e", "nor has any that keeps it"

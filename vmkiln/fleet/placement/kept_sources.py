@@ -2,8 +2,9 @@
 
 A run goes where that is, if it can. A platform image is named by publisher, offer and SKU where the cache would be used
 for `latest`, and with its version besides. An image of the user's is named by its folder, which is the same on every
-host. Checkpoints have one name for each template, which tells nothing of it. That a host keeps something is a
-preference and no promise: it may be gone when the run begins, and is had anew then.
+host. Checkpoints have one name for each template, which tells nothing of it. Where templates of a resource group may
+share them, they have another for group and source: a template may borrow those that began from its own source. That a
+host keeps something is a preference and no promise: it may be gone when the run begins, and is had anew then.
 """
 
 import contextlib
@@ -46,11 +47,22 @@ def checkpoints_name(template_id: str) -> str:
     return CHECKPOINTS + hashlib.sha256(scope.encode()).hexdigest()
 
 
+def lent_name(template_id: str, source: str) -> str:
+    """What those are called here that a template may borrow, by the name of its source; '' without one; pure."""
+    return _lent_name(checkpoint.scope_of(template_id=template_id, resource_group="", name=""), source)
+
+
+def _lent_name(scope: str, source: str) -> str:
+    group = checkpoint.group_of(scope)
+    return CHECKPOINTS + hashlib.sha256(f"{group}\n{source}".encode()).hexdigest() if group and source else ""
+
+
 def kept_here(settings: Settings, *, now: datetime | None = None) -> dict[str, bool]:
     """The sources that this host keeps, each with whether a booted VM of it is saved too; and checkpoints."""
     now = now or datetime.now(UTC)
     booted = saved_vm.sources_of(settings.saved_vms)
     found: dict[str, bool] = {}
+    named: dict[str, list[str]] = {}
     for image in cached_images(settings.image_cache):
         if not image.path.is_file():
             continue
@@ -59,10 +71,15 @@ def kept_here(settings: Settings, *, now: datetime | None = None) -> dict[str, b
         names += [image.name] if is_fresh or image.is_imported else []
         for name in names:
             found.setdefault(_short(name), image.digest in booted)
+            named.setdefault(image.digest, []).append(_short(name))
     for one in checkpoint.all_of(settings.saved_vms):
         is_fresh = one.age_seconds(now.timestamp()) <= checkpoint.KEPT_SECONDS
         if is_fresh and one.about.scope.startswith(checkpoint.OF_TEMPLATES):
             found.setdefault(checkpoints_name(one.about.scope.removeprefix(checkpoint.OF_TEMPLATES)), True)
+            if settings.share_checkpoints:
+                for name in named.get(one.source, ()):
+                    if lent := _lent_name(one.about.scope, name):
+                        found.setdefault(lent, True)
     for folder in _newest_first(settings.image_store):
         found.setdefault(_short(folder.name), False)
     return dict(list(found.items())[:MOST_KEPT])

@@ -218,6 +218,13 @@ def discard_of(folder: Path, source: str) -> None:
                 _delete(record.parent)
 
 
+def source_of(place: Path) -> str:
+    """The digest of the image that a saved VM had booted; '' where its record has none."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        return str(json.loads((place / RECORD).read_text()).get("source", ""))
+    return ""
+
+
 def sources_of(folder: Path) -> frozenset[str]:
     """The digests of the images that VMs had booted which were saved behind their boot, and no later."""
     found = set()

@@ -1,6 +1,7 @@
 """A run goes to a host that keeps its source image."""
 
 import hashlib
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -88,11 +89,11 @@ def test_a_host_tells_what_it_keeps_and_what_it_has_booted(tmp_path: Path) -> No
     assert saved_vm.sources_of(settings.saved_vms) == {stale.digest}
 
 
-def a_checkpoint(settings: Settings, scope: str, *, made: datetime) -> None:
+def a_checkpoint(settings: Settings, scope: str, *, made: datetime, source: str = "") -> None:
     workplace = settings.saved_vms / hashlib.sha256(f"{scope}{made}".encode()).hexdigest()
     workplace.mkdir(parents=True)
     about = checkpoint.About(scope, 1, "install", "run", "web", made.timestamp(), "i-1")
-    saved_vm.finished(workplace, b"devices", "0" * 64, about=checkpoint.record_of(about))
+    saved_vm.finished(workplace, b"devices", "0" * 64, source=source, about=checkpoint.record_of(about))
 
 
 def test_a_host_tells_of_which_templates_it_keeps_checkpoints(tmp_path: Path) -> None:
@@ -103,6 +104,41 @@ def test_a_host_tells_of_which_templates_it_keeps_checkpoints(tmp_path: Path) ->
     a_checkpoint(settings, "command:1000:rg/mine", made=NOW)  # no run of the queue begins from one of a command
     assert kept_here(settings, now=NOW) == {kept_sources.checkpoints_name("/subscriptions/S/web"): True}
     assert "web" not in str(kept_here(settings, now=NOW)), "the name tells nothing of the template"
+
+
+GROUP = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/rg"
+
+
+def test_a_host_tells_what_may_be_borrowed_where_that_is_set(tmp_path: Path) -> None:
+    settings = Settings(tmp_path / "home", share_checkpoints=True)
+    image = a_source(settings, tmp_path, version="1.0.1")
+    lender = f"{GROUP}/providers/{TYPE}/lender"
+    a_checkpoint(settings, checkpoint.scope_of(template_id=lender, resource_group="", name=""), made=NOW, source="gone")
+    names = ["debian:debian-12:12", "debian:debian-12:12:1.0.1"]
+    plain = {**dict.fromkeys(names, False), kept_sources.checkpoints_name(lender): True}
+    assert kept_here(settings, now=NOW) == plain, "it began from another source"
+    scope = checkpoint.scope_of(template_id=lender, resource_group="", name="")
+    a_checkpoint(settings, scope, made=NOW - timedelta(hours=1), source=image.digest)
+    borrower = f"{GROUP}/providers/{TYPE}/borrower"
+    lent = {kept_sources.lent_name(borrower, name): True for name in names}
+    assert kept_here(settings, now=NOW) == {**plain, **lent}
+    assert kept_here(replace(settings, share_checkpoints=False), now=NOW) == plain
+    elsewhere = borrower.replace("/rg/", "/another/")
+    assert not set(lent) & {kept_sources.lent_name(elsewhere, name) for name in names}, "nobody of another group"
+    assert "borrower" not in str(lent), "the name tells nothing of who"
+
+
+def test_a_run_goes_where_checkpoints_are_that_it_may_borrow(tmp_path: Path) -> None:
+    settings = Settings(tmp_path / "home")
+    with opened(settings.database) as store:
+        for name, cpus in (("east", 8), ("west", 16)):
+            a_host(store, name, cpus=cpus)
+        store.kept.record("west-incarnation", {"debian:debian-12:12": True})
+        lent = kept_sources.lent_name(f"{GROUP}/providers/{TYPE}/lender", "debian:debian-12:12")
+        store.kept.record("east-incarnation", {lent: True})
+        assert a_run(settings, store, 0, PLATFORM).startswith(
+            "of 2 hosts with room east alone keeps checkpoints that its template may borrow"
+        )
 
 
 def test_a_run_goes_where_checkpoints_of_its_template_are(tmp_path: Path) -> None:
