@@ -1,6 +1,7 @@
 """Distributing: the flattened disk is published to each target; each target has its own run output.
 
-*Leaves behind:* the images. *Undone by:* `vmkiln image delete`; a target that failed or was cancelled leaves nothing.
+*Leaves behind:* the images, and the resource groups of a file's. *Undone by:* `vmkiln image delete`, the groups by
+their deletion in the service; a target that failed or was cancelled leaves nothing.
 *Safe to repeat:* yes: what an earlier attempt of the run published is found and not published twice.
 Source: docs/reference/image-template.md#distribute-targets, #run-outputs; docs/reference/behaviour.md#distributing.
 """
@@ -11,8 +12,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from vmkiln.azure_names import ProvisioningState, group_id
-from vmkiln.errors import CommandFailed, DatabaseAway, GroupNotFound, HostUnfit, RunTakenOver, VmkilnError
+from vmkiln.azure_names import RESOURCE_GROUP, ProvisioningState, group_id, plain_location
+from vmkiln.errors import (
+    CommandFailed,
+    DatabaseAway,
+    GroupNotFound,
+    HostUnfit,
+    QuotaReached,
+    RunTakenOver,
+    VmkilnError,
+)
 from vmkiln.host.accelerator import version_of
 from vmkiln.host.qemu import BOARDS
 from vmkiln.images import gallery, managed_image, vhd_image
@@ -37,7 +46,7 @@ from vmkiln.sharing.waited_out import waited_out
 from vmkiln.staging.storage_account import VHDS
 from vmkiln.store.database import Store, utc_now
 from vmkiln.store.locked.scope_locks import held_by, refusal
-from vmkiln.store.rows import RunOutputRow
+from vmkiln.store.rows import ResourceRow, RunOutputRow
 from vmkiln.store.run_facts import ImageDifferenceFact
 from vmkiln.template.distribute_target import (
     DistributeTarget,
@@ -206,8 +215,12 @@ async def _publish_where_a_group_is(staged: Staged, facts: ImageFacts, target: D
     Raises: `GroupNotFound`, as a lock refuses, and as `_publish`.
     """
     store = staged.host.store
-    if not staged.request.template_id or isinstance(target, VhdTarget):  # a file's targets need no resource group
+    if isinstance(target, VhdTarget):
         return await _publish(staged, facts, target)
+    if not staged.request.template_id:  # a file's targets need no resource group: it comes with the image
+        artifact = await _publish(staged, facts, target)
+        await off_loop(_keep_group, store, target)
+        return artifact
     await off_loop(_check_unlocked, store, target)  # not again: a lock that comes later holds what is there by then
     await off_loop(_check_group, store, target)
     artifact = await _publish(staged, facts, target)
@@ -226,6 +239,25 @@ def _check_unlocked(store: Store, target: ManagedImageTarget | SharedImageTarget
     place = target.image_id if isinstance(target, ManagedImageTarget) else target.gallery_image_id
     if locked := held_by(store.resources, place, deletes=False):
         raise DistributionFailed(refusal(place, locked, deletes=False))
+
+
+def _keep_group(store: Store, target: ManagedImageTarget | SharedImageTarget) -> None:
+    """Record the resource group of a file's image where there is none, so that the image is found in it."""
+    if isinstance(target, ManagedImageTarget):
+        image, locations = target.resource_id, [target.location]
+    else:
+        image, locations = target.image_definition, [region.name for region in target.regions]
+    row = ResourceRow(
+        id=group_id(image.subscription_id, image.resource_group),
+        type=RESOURCE_GROUP,
+        name=image.resource_group,
+        subscription_id=image.subscription_id,
+        resource_group=image.resource_group,
+        location=plain_location(locations[0]) if locations else "",
+        properties={"provisioningState": ProvisioningState.SUCCEEDED},
+    )
+    with contextlib.suppress(QuotaReached):  # the image is there all the same
+        store.resources.insert(row)
 
 
 def _check_group(store: Store, target: ManagedImageTarget | SharedImageTarget) -> None:

@@ -218,6 +218,20 @@ def test_another_run_gets_another_version(staged: Any, store: Store) -> None:
     assert attempt(staged)[0].artifact_id == f"{DEFINITION_ID}/versions/1.0.1"
 
 
+def test_a_files_image_comes_with_its_resource_group(staged: Any, store: Store) -> None:
+    """In the portal and for clients an image lies in one."""
+    attempt(staged)
+    wanted = {"/".join(one.split("/")[:5]).lower() for one in (DEFINITION_ID, str(MANAGED["imageId"]))}
+    before = store.resources.list(type=RESOURCE_GROUP)
+    assert {row.key for row in before} == wanted
+    assert all(row.properties == {"provisioningState": "Succeeded"} for row in before)
+    other = "99999999-0000-0000-0000-000000000000"
+    store.runs.add(RunRow(other, "web", "rg", {}, "Running", "", "", "", "", {}, utc_now(), None))
+    staged.request = replace(staged.request, run_id=other)
+    attempt(staged)
+    assert store.resources.list(type=RESOURCE_GROUP) == before, "one that is there stays as it is"
+
+
 def test_every_image_is_kept_with_a_signed_statement_of_its_run(staged: Any, store: Store) -> None:
     attempt(staged)
     keys = image_key.public_keys(store.seal.ring)
