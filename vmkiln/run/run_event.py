@@ -36,6 +36,13 @@ class StepStarted:
 
 
 @dataclass(frozen=True)
+class StepFailed:
+    """The step that is on failed, and the run goes on all the same; of any other the run's end tells."""
+
+    phase: Phase
+
+
+@dataclass(frozen=True)
 class LogLine:
     """One line of the customization or validation log, raw; show it only made harmless."""
 
@@ -96,7 +103,9 @@ class UsualTimes:
     seconds: Mapping[tuple[PartKind, str], float]
 
 
-RunEvent = PhaseStarted | StepStarted | LogLine | Notice | RunEnded | PartStarted | PartEnded | Used | UsualTimes
+RunEvent = (
+    PhaseStarted | StepStarted | StepFailed | LogLine | Notice | RunEnded | PartStarted | PartEnded | Used | UsualTimes
+)
 
 
 def masked(event: RunEvent, mask: SecretMask) -> RunEvent:

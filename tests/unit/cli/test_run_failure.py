@@ -1,6 +1,7 @@
 """`vmkiln run failure`: where a run failed, why as far as is known, and what helps."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from vmkiln.cli.commands.runs.failure import failure_lines
 from vmkiln.cli.main import app
 from vmkiln.errors import InputError
 from vmkiln.run.failure.failure_report import FailureReport, LogEnd
+from vmkiln.run.failure.first_difference import Difference
 from vmkiln.run.failure.known_failures import Cause
 from vmkiln.run_state import Phase, RunState
 from vmkiln.settings import Settings
@@ -69,6 +71,7 @@ def test_a_run_that_has_not_failed_has_no_reason(home: Path) -> None:
 def test_what_a_guest_printed_cannot_move_the_cursor() -> None:
     end = LogEnd("customization", "a\x1b[2J", 7, ("b\x1b[1A", "c"), (False, True))
     found = FailureReport("Customizing", end.step, 1, "m", Cause("w", "r."), end, 8, "before", ("x\x1b[2K",))
+    found = replace(found, differing=Difference(8, "now\x1b[2J", "then\x1b[1A"))
     lines = list(failure_lines(found))
     assert not any("\x1b" in line for line in lines)
     assert [line.strip()[:10] for line in lines if line.startswith("  >")] == [">      8  "]

@@ -22,6 +22,7 @@ from vmkiln.errors import ArmError
 from vmkiln.fleet.log_retention import NOTE
 from vmkiln.host.network.flow_log import dropped_in, entry_of
 from vmkiln.receipts.receipt import receipts_of
+from vmkiln.run.failure.failure_report import has_failed_validation
 from vmkiln.run.timeline.comparison import compared
 from vmkiln.run_state import RunState
 from vmkiln.staging.customization_log import LogPart, last_lines, lines_after
@@ -73,6 +74,7 @@ def _body(
             "endTime": time_text(run.ended),
             "message": run_message(run, staging_group_id=group_id),
             "errorCode": run.error_code,
+            "hasFailedValidation": has_failed_validation(run),
             "phases": [_phase_body(phase) for phase in phases],
             "outputs": [output_of_run(call, output, group_id=group_id) for output in outputs],
             "stagingResourceGroup": group_id or None,

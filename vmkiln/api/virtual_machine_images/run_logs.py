@@ -153,10 +153,11 @@ def get_failure(call: Call) -> Answer:
     """GET why a run failed, as far as is known: {value}, null for a run that did not.
 
     That is its phase, step, exit status, message, the likely cause, the last 20 lines of the step's log, the number of
-    the line that most likely tells the reason, and what changed since the last run that succeeded.
+    the line that most likely tells the reason, and what changed since the last run that succeeded: of the template and
+    its source, and the first line of the step's log that is another (`differing`).
     """
     run = read_run(call)
-    found = failure_of(call.service.store, run, lambda kind: log_file(call, run, kind)[0])
+    found = failure_of(call.service.store, run, lambda of_run, kind: log_file(call, of_run, kind)[0])
     return Answer(200, {"value": None if found is None else _failure_body(found)})
 
 
@@ -179,6 +180,7 @@ def _failure_body(found: FailureReport) -> dict[str, Any]:
         "errorLine": found.error_line,
         "comparedWith": found.compared_with,
         "changes": list(found.changes),
+        "differing": asdict(found.differing) if found.differing else None,
     }
 
 

@@ -30,6 +30,7 @@ from vmkiln.run.run_event import (
     PhaseStarted,
     RunEnded,
     RunEvent,
+    StepFailed,
     StepStarted,
     UsualTimes,
 )
@@ -137,6 +138,8 @@ class LiveView:
                 self._end_step()
                 self._step = step_text(index, count, harmless(name))
                 self._step_begin = self._clock()
+            case StepFailed():
+                self._end_step(RunState.FAILED)
             case LogLine(_, text, speaker):
                 self._log(text, speaker)
             case Notice(text, is_warning):
@@ -159,7 +162,7 @@ class LiveView:
         return (self._clock() if self._step_end is None else self._step_end) - self._step_begin
 
     def _end_step(self, run: RunState | None = None) -> None:
-        """A line for the step that is over; one that failed with all that it said. `run` is how its run ended."""
+        """A line for the step that is over; one that failed with all that it said. `run` is how a run ends with it."""
         if run is RunState.FAILED:
             if self._count > len(self._said):
                 self._console.print(Text(f"... {self._count - len(self._said)} lines before", style="dim"))

@@ -8,7 +8,16 @@ from types import TracebackType
 from vmkiln.cli.view.going_on import GoingOn
 from vmkiln.harmless_text import harmless, harmless_lines
 from vmkiln.packer.packer_output import Speaker
-from vmkiln.run.run_event import LogLine, Notice, PartStarted, PhaseStarted, RunEnded, RunEvent, StepStarted
+from vmkiln.run.run_event import (
+    LogLine,
+    Notice,
+    PartStarted,
+    PhaseStarted,
+    RunEnded,
+    RunEvent,
+    StepFailed,
+    StepStarted,
+)
 from vmkiln.run_state import RunState
 
 PREFIXES = ("    null: ", "==> null: ", "--> null: ")  # Packer's own, before what a guest says
@@ -78,6 +87,8 @@ class PlainView:
                 self._step_begin = self._clock()
                 self._open(title)
                 self._line(f"---- {title}")
+            case StepFailed():
+                self._end_step("failed after ")
             case LogLine(_, text, speaker):
                 if speaker is not Speaker.PACKER or self._tells_packer:
                     self._line(f"[{self._place}] {said(text)}")
@@ -97,9 +108,9 @@ class PlainView:
     def _line(self, text: str) -> None:
         self._write(f"{self._clock() - self._begin:8.1f} s  {text}")
 
-    def _end_step(self) -> None:
+    def _end_step(self, how: str = "") -> None:
         if self._step_begin is not None:
-            self._line(f"[{self._place}] {self._clock() - self._step_begin:.1f} s")
+            self._line(f"[{self._place}] {how}{self._clock() - self._step_begin:.1f} s")
             self._step_begin = None
         self._close()
 

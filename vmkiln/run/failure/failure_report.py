@@ -8,7 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vmkiln.run.failure.first_difference import Difference
 from vmkiln.run.failure.known_failures import Cause, cause_of
+from vmkiln.run_failures import ValidationFailed
 from vmkiln.run_state import Phase
 from vmkiln.store.rows import RunRow
 
@@ -47,7 +49,8 @@ class FailureReport:
 
     `phase` is where; `step` which customizer or validation ('' when it was none), `status` its exit status. `end` are
     the last lines, `error_line` the number in the log of the one that is most likely the reason. `changes` are paths of
-    the template, and `source`, that differ from the last run that succeeded, whose id is `compared_with`.
+    the template, and `source`, that differ from the last run that succeeded, whose id is `compared_with`; `differing`
+    is the first line of the step's log that does, none where that is not known.
     """
 
     phase: str
@@ -59,16 +62,28 @@ class FailureReport:
     error_line: int | None
     compared_with: str
     changes: tuple[str, ...]
+    differing: Difference | None = None
 
 
-def failed_phase(phases: Sequence[str]) -> str:
-    """The phase that a run failed in, of those that it came to; '' when it came to none. Pure."""
+def failed_phase(phases: Sequence[str], code: str) -> str:
+    """The phase that a run failed in, of those that it came to; '' when it came to none. Pure.
+
+    `code` is what it failed with: an image whose validation failed may have been distributed all the same.
+    """
+    if code == ValidationFailed.code and Phase.VALIDATING in phases:
+        return Phase.VALIDATING
     return next((name for name in reversed(phases) if name != Phase.CLEANING_UP), "")
+
+
+def has_failed_validation(run: RunRow) -> bool:
+    """Whether a validation of a run failed, also one that goes on to distribute all the same; pure."""
+    finished = run.facts.get("finished")
+    return run.error_code == ValidationFailed.code or bool(finished and finished["validation_error"])
 
 
 def report(run: RunRow, phases: Sequence[str], end: LogEnd | None, before: RunRow | None) -> FailureReport:
     """What is known of a failed run; `before` is the last one of its template that succeeded. Pure."""
-    phase = failed_phase(phases)
+    phase = failed_phase(phases, run.error_code)
     texts = [*(end.lines if end else ()), run.message]
     status = next((int(found["status"]) for text in reversed(texts) if (found := _STATUS.search(text))), None)
     lines = end.lines if end else ()

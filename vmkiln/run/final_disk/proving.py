@@ -17,7 +17,7 @@ from vmkiln.run.finished.finished_work import FinishedWork, record
 from vmkiln.run.gates import boot_gate, hygiene_gate
 from vmkiln.run.held import lease
 from vmkiln.run.run_context import Disks, Entered, Staged
-from vmkiln.run.run_event import Notice
+from vmkiln.run.run_event import Notice, StepFailed
 from vmkiln.run.timeline.phase import begin
 from vmkiln.run_failures import CustomizationFailed, ValidationFailed
 from vmkiln.run_state import Phase
@@ -119,6 +119,8 @@ async def _validated(entered: Entered, disks: Disks) -> ValidationFailed | None:
             await cleaning_up.keep_failed_vm(staged, BEFORE, vm_name=validating.VM_NAME)
         if not properties.validation.continue_distribute_on_failure:
             raise
+        if error.is_booted:
+            staged.tell(StepFailed(Phase.VALIDATING))
         staged.tell(Notice(f"{error.message}; distributing all the same, as the template asks", is_warning=True))
         return error
     return None

@@ -11,7 +11,7 @@ from rich.console import Console
 from vmkiln.cli.view.live_view import JsonView, LiveView
 from vmkiln.cli.view.plain_view import PlainView
 from vmkiln.packer.packer_output import Speaker
-from vmkiln.run.run_event import LogLine, Notice, PartStarted, PhaseStarted, RunEnded, RunEvent, StepStarted
+from vmkiln.run.run_event import LogLine, Notice, PartStarted, PhaseStarted, RunEnded, RunEvent, StepFailed, StepStarted
 from vmkiln.run_state import PartKind, Phase, RunState
 
 EVIL = "    null: \x1b]0;owned\x07\x1b[2Jshown \udcff"
@@ -113,6 +113,17 @@ def test_a_step_is_over_when_what_follows_it_begins(kind: PartKind) -> None:
     shown = shown_of([*events, CLEANED, RunEnded(RunState.FAILED, "the gate refused it", {})])
     assert "\u2713 step 2 of 2: second" in shown
     assert "\u2717" not in shown
+
+
+def test_a_failed_validation_is_no_success_though_it_is_distributed() -> None:
+    """Its run goes on, and fails for it at its end."""
+    going_on = [StepFailed(Phase.VALIDATING), Notice("distributing all the same", is_warning=True)]
+    published = PhaseStarted(Phase.DISTRIBUTING, datetime(2026, 1, 1, tzinfo=UTC))
+    shown = shown_of([*STEPS, *going_on, published, CLEANED, RunEnded(RunState.FAILED, "it failed", {})])
+    assert "\u2717 step 2 of 2: second" in shown
+    assert shown.count("step 2 of 2: second  ") == 1
+    assert shown.splitlines().count("two 2") == 1
+    assert shown.index("second  0.0 s") < shown.index("distributing all the same")
 
 
 def test_everything_scrolls_by_when_it_is_asked_for() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from vmkiln.cli.view.plain_view import Marks, PlainView
 from vmkiln.packer.packer_output import Speaker
-from vmkiln.run.run_event import LogLine, Notice, PartStarted, PhaseStarted, RunEnded, RunEvent, StepStarted
+from vmkiln.run.run_event import LogLine, Notice, PartStarted, PhaseStarted, RunEnded, RunEvent, StepFailed, StepStarted
 from vmkiln.run_state import PartKind, Phase, RunState
 
 EVENTS: list[RunEvent] = [
@@ -60,6 +60,14 @@ def test_the_time_of_a_step_ends_where_what_follows_it_begins() -> None:
         assert not any(line.endswith("[1/1 one] 2.0 s") for line in lines)
         view.tell(PartStarted(PartKind.GATE, "hygiene"))
     assert [line[12:] for line in lines] == ["---- step 1 of 1: one", "[1/1 one] 2.0 s"]
+
+
+def test_a_step_that_fails_while_the_run_goes_on_says_so() -> None:
+    lines: list[str] = []
+    with PlainView(lines.append, clock=Clock()) as view:
+        for event in (StepStarted(Phase.VALIDATING, 0, 1, "look"), StepFailed(Phase.VALIDATING)):
+            view.tell(event)
+    assert lines[-1].endswith("[1/1 look] failed after 2.0 s")
 
 
 def test_what_packer_says_of_itself_is_told_when_it_is_asked_for() -> None:

@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 
 from vmkiln import run_failures
-from vmkiln.run.failure.failure_report import MOST_CHANGES, SHOWN_LINES, LogEnd, changes, report
+from vmkiln.run.failure.failure_report import (
+    MOST_CHANGES,
+    SHOWN_LINES,
+    LogEnd,
+    changes,
+    failed_phase,
+    has_failed_validation,
+    report,
+)
 from vmkiln.run.failure.known_failures import CODES, LINES, cause_in_line, cause_of
 from vmkiln.run_state import RunState
 from vmkiln.store.rows import RunRow
@@ -77,6 +85,18 @@ def test_without_a_known_line_the_guests_last_error_is_the_likely_one() -> None:
     assert (found.error_line, found.cause, found.status) == (1, None, None)
     assert report(a_run(), PHASES, an_end("a", "b", errors=(1,)), None).error_line == 2
     assert report(a_run(), [], None, None).phase == ""
+
+
+@pytest.mark.parametrize("code", ["ValidationFailed", "DistributionFailed"])
+def test_a_failed_validation_is_where_it_failed_also_when_it_was_distributed(code: str) -> None:
+    phases = [*PHASES[:-1], "Validating", "Distributing", "CleaningUp"]
+    wanted = "Validating" if code == "ValidationFailed" else "Distributing"
+    assert failed_phase(phases, code) == wanted
+    assert report(a_run(error_code=code), phases, None, None).phase == wanted
+    finished: Any = {"validation_error": "no"}
+    assert has_failed_validation(a_run(error_code=code)) is (code == "ValidationFailed")
+    assert has_failed_validation(a_run(error_code="", facts={"finished": finished}))
+    assert not has_failed_validation(a_run(error_code="", facts={"finished": None}))
 
 
 def test_what_is_said_of_a_held_vm_is_never_the_likely_line() -> None:

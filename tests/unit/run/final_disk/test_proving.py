@@ -16,6 +16,7 @@ from vmkiln.run.finished.finished_work import FinishedWork
 from vmkiln.run.gates import boot_gate
 from vmkiln.run.gates.release_gate import unmet_demands
 from vmkiln.run.run_context import Disks
+from vmkiln.run.run_event import Notice, StepFailed
 from vmkiln.run_failures import ValidationFailed
 from vmkiln.setting_texts.release_policy import Demand
 
@@ -90,7 +91,10 @@ async def test_a_validation_that_packer_never_came_to_proves_no_boot(
         raise validating.failure_of(staged, result)  # type: ignore[arg-type]
 
     monkeypatch.setattr(validating, "validate", validated)
+    told: list[object] = []
+    staged.tell = told.append
     found = await proven(staged, Work())
+    assert [type(event) for event in told] == [StepFailed, Notice][step is None :], "which a view marks as failed"
     assert isinstance(found.failure, ValidationFailed), "it is distributed all the same, as the template asks"
     assert "no login" in recorded[0].validation_error
     assert recorded[0].is_validated == (step is not None), "the release policy may demand a boot"

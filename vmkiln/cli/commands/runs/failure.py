@@ -31,7 +31,7 @@ def failure(run_id: RunArgument = "", as_json: JsonOption = False) -> None:
 
     with opened_store(read_settings(), say) as store:
         run = store.runs.find(newest_or(store, run_id))
-        found = failure_of(store, run, lambda kind: log_path(store, run.run_id, file_name=LOG_FILES[kind]))
+        found = failure_of(store, run, lambda of_run, kind: log_path(store, of_run.run_id, file_name=LOG_FILES[kind]))
     if found is None:
         raise InputError(f"run {run.run_id[:8]} has not failed: it is {run.state}")
     if as_json:
@@ -59,3 +59,7 @@ def failure_lines(found: FailureReport) -> Iterator[str]:
     if found.changes:
         yield f"  changed since run {found.compared_with[:8]}, which succeeded:"
         yield from (f"    {harmless(change)}" for change in found.changes)
+    if found.differing:
+        yield f"  line {found.differing.line} of the log is the first that differs from run {found.compared_with[:8]}:"
+        yield f"    now  {harmless(found.differing.text)}"
+        yield f"    then {harmless(found.differing.was) or 'nothing more'}"
