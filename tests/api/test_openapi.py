@@ -83,6 +83,8 @@ def test_what_is_answered_with_something_else_than_json_is_told_as_that() -> Non
         "Blobs_GetLog": "text/plain image/png",
         "ImageFile_Get": disk,
         "ImageVersionFile_Get": disk,
+        "LocalBlobs_GetDisk": disk,
+        "LocalBlobs_GetLog": "text/plain image/png",
         "Metrics_Get": "text/plain",
         "Runs_GetPicture": "image/png",
     }

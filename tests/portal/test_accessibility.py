@@ -17,6 +17,7 @@ import httpx
 import pytest
 from browser import SECONDS, chromium, fill
 from in_process import GROUP, IMAGE, TEMPLATE, a_template
+from local_build import local_build
 from login_issuer import LoginIssuer
 from real_clients import CLIENTS
 from selenium.webdriver.common.by import By
@@ -26,13 +27,14 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 from test_browser import issuer, service
 
-from vmkiln.azure_names import CONTAINER_GROUP
+from vmkiln.azure_names import CONTAINER_GROUP, SECURITY_GROUP
 from vmkiln.host.usage.machine_usage import FILE_NAME
 from vmkiln.image_contents.contents import ImageContents
 from vmkiln.image_contents.dpkg_status import Package
 from vmkiln.portal.application import portal
 from vmkiln.provenance.documents import CONTENTS
 from vmkiln.run_state import new_run_id
+from vmkiln.store import tables
 from vmkiln.store.database import opened, utc_now
 from vmkiln.store.rows import RunRow
 
@@ -141,6 +143,12 @@ def built(asking: httpx.Client, service: SimpleNamespace) -> dict[str, str]:
             new_run_id(), "hello", "local", {}, "Failed", "", "it failed", "", "", {}, utc_now(), utc_now(), ""
         )
         store.runs.add(local)
+        build = local_build(service.home / "staging", store, new_run_id())
+        build.end()
+        done = {"state": "Succeeded", "ended": utc_now()}
+        store.connections.change(tables.runs.update().where(tables.runs.c.run_id == build.run_id).values(done))
+    pages["local-group"] = f"/portal{build.group_id}"
+    pages["local-rules"] = f"/portal{build.id_of(SECURITY_GROUP)}"
     pages["difference"] = f"/portal{IMAGE}-two/difference?from={IMAGE}-one"
     pages["document"] = f"/portal{IMAGE}-two/providers/Vmkiln.Builds/documents/contents"
     pages["local-run"] = f"/portal/providers/Vmkiln.Builds/runs/{local.run_id}"

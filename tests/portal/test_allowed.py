@@ -6,6 +6,7 @@ from page_visitor import Visitor, run_page
 from vmkiln.portal.overview.allowed import may_make_templates
 from vmkiln.rights.rights import Permission, Rights
 from vmkiln.store.rows import HostRow
+from vmkiln.store.run_facts import LeaseFact
 
 PERMISSIONS = "/providers/Vmkiln.Builds/permissions"
 ACTING = {
@@ -29,6 +30,19 @@ def test_who_may_only_read_is_offered_no_button_that_acts(browser: Visitor, livi
             assert page.status_code == 200, path
             assert [word in page.text for word in words] == [may_act] * len(words), path
         assert ('id="only-read"' in browser.get(f"/portal{TEMPLATE}").text) is not may_act
+
+
+def test_only_who_may_enter_a_held_vm_is_told_the_command(browser: Visitor, living: InProcess) -> None:
+    run = run_page(living, "fail")
+    lease: LeaseFact = {"until": "2100-01-01T10:00:00+00:00", "size_mib": 500, "host_id": "h"}
+    living.service.store.runs.add_facts(run.rpartition("/")[2], lease=lease)
+    browser.token = "guest"
+    for role, may_enter in (("Reader", False), ("Runner", False), ("Contributor", True)):
+        living.access.roles["guest"] = [(role, GROUP)]
+        page = browser.get(run).text
+        assert "<dt>Held</dt>" in page
+        assert ("vmkiln run shell" in page) is may_enter, role
+        assert ("vmkiln run shell" in browser.get(f"{run}/follow").text) is may_enter, role
 
 
 def test_who_may_make_no_template_is_offered_to_check_one_alone(browser: Visitor, living: InProcess) -> None:

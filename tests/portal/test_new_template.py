@@ -41,6 +41,29 @@ def test_a_check_of_what_is_right_says_so_and_makes_nothing(browser: Visitor, li
     assert made.status_code == 303
 
 
+def test_a_template_that_was_not_provisioned_is_edited_and_made_again(browser: Visitor, living: InProcess) -> None:
+    add_group(living)
+    lost = {"type": "ManagedImage", "imageId": f"{GROUP}/providers/Microsoft.Compute/images/none"}
+    found = provisioned(living, TEMPLATE, a_template(source=lost))
+    assert found["properties"]["provisioningState"] == "Failed"
+    link = f"/portal/new?from={TEMPLATE}&amp;again=yes"
+    assert link in browser.get(f"/portal{TEMPLATE}").text
+    page = browser.get(link.replace("&amp;", "&")).text
+    for part in ('name="name" value="web"', 'name="again" value="yes"', "images/none"):
+        assert part in page, part
+    form = {**FORM, "again": "yes", "body": json.dumps(a_template())}
+    assert "No mistake was found" in browser.send("/portal/new", **form).text
+    assert browser.send("/portal/new", **{**form, "action": ""}).status_code == 303
+    wait_for(lambda: living.get(TEMPLATE).json()["properties"]["provisioningState"] == "Succeeded")
+    assert "again=yes" not in browser.get(f"/portal{TEMPLATE}").text
+    refused = browser.send("/portal/new", **{**form, "action": "", "body": json.dumps(a_template("other"))})
+    assert refused.status_code == 409, "one that is there is not deleted"
+    assert living.get(TEMPLATE).json()["properties"]["customize"][0]["inline"] == ["true"]
+    living.access.roles["reader"] = [("Reader", GROUP)]
+    browser.token = "reader"
+    assert "again=yes" not in browser.get(f"/portal{TEMPLATE}").text
+
+
 @pytest.mark.parametrize("action", ["", "check"])
 def test_a_mistake_of_json_is_told_by_line_and_column(browser: Visitor, action: str) -> None:
     page = browser.send(

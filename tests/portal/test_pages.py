@@ -152,6 +152,9 @@ def test_what_a_visitor_may_not_see_is_not_shown(browser: Visitor, living: InPro
         answer = browser.get(path)
         assert answer.status_code == 403, path
         assert "secret-of-the-owner" not in answer.text
+        assert f'name="next" value="{path}"' in answer.text, "who logs in as another comes back"
+    logged_out = browser.send("/portal/logout", next=address)
+    assert logged_out.headers["location"] == f"/portal/login?next={quote(address, safe='')}"
     assert "web" not in browser.get("/portal/").text
 
 
@@ -173,6 +176,8 @@ def test_a_log_is_text_and_never_markup_or_an_escape_sequence(browser: Visitor, 
     assert policy.startswith("default-src 'none';")
     assert "unsafe" not in policy
     assert page.headers["x-content-type-options"] == "nosniff"
+    found = browser.get(f"{address}/find", params={"text": "before"}).json()["lines"]
+    assert [line["text"] for line in found] == [r"before\rafter \u202etxt.exe \x00\x08"]
     raw = browser.get(f"{page.url.path}/log")
     assert raw.headers["content-type"].startswith("text/plain")
     assert raw.headers["content-disposition"].startswith("attachment;")
@@ -237,6 +242,7 @@ def test_the_log_is_searched_and_paged_without_scripts(browser: Visitor, living:
     page = browser.get(f"{address}?kind=customization&line=3000").text
     assert 'id="L3000"' in page
     assert 'class="log-more log-earlier" href="?kind=customization&amp;line=' in page
+    assert 'id="L5002"' in browser.get(f"{address}?kind=customization&line=999999").text, "the last there is"
     found = browser.get(f"{address}?find=LINE+4711+of").text
     assert "1 found" in found
     assert 'href="?kind=customization&amp;line=4713#L4713"' in found

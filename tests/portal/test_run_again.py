@@ -122,3 +122,24 @@ def test_the_page_of_a_run_says_who_began_it_and_who_cancelled_it(browser: Visit
     living.service.store.runs.add_facts(run_id, reason="trigger nightly")
     told = "Begun by the trigger nightly, for its source has a new version, cancelled by owner."
     assert said_of(browser.get(first).text) == told
+
+
+def test_a_failure_shows_the_first_line_that_was_another_in_the_last_success(
+    browser: Visitor, living: InProcess
+) -> None:
+    add_group(living)
+    marker = living.service.settings.home / "broken"
+    provisioned(living, TEMPLATE, a_template("echo one", f"fail while {marker}"))
+    living.request("POST", f"{TEMPLATE}/run")
+    assert ended_run(living, TEMPLATE)["runState"] == "Succeeded"
+    [log] = living.service.settings.staging.glob("*/*/packerlogs/*/customization.log")
+    log.write_bytes(log.read_bytes().replace(b"echo one", b"echo <uno>"))
+    marker.touch()
+    living.request("POST", f"{TEMPLATE}/run")
+    assert ended_run(living, TEMPLATE)["runState"] == "Failed"
+    newest = living.get(RUNS).json()["value"][0]["id"]
+    told = living.get(f"{newest}/failure").json()["value"]["differing"]
+    assert told == {"line": 1, "text": "echo one", "was": "echo <uno>"}
+    page = browser.get(f"/portal{newest}").text
+    assert 'data-anchor="L1">Line 1</a> is the first' in page
+    assert "<dd><code>echo &lt;uno&gt;</code></dd>" in page

@@ -5,7 +5,7 @@ Routes, authorisation, the OpenAPI document and the tests of coverage all follow
 
 from vmkiln.api.about import metrics, openapi
 from vmkiln.api.authorization import locks, role_assignments, role_definitions
-from vmkiln.api.builds import all_images, all_runs, hosts, permissions, sources
+from vmkiln.api.builds import all_images, all_runs, hosts, local_groups, permissions, sources
 from vmkiln.api.compute import compute_images, image_provenance, image_versions, platform_images, vm_sizes
 from vmkiln.api.entra import directory, provider_logins, sessions, token_endpoint
 from vmkiln.api.insights import activity_log
@@ -48,6 +48,7 @@ ALL_ROUTES: tuple[Route, ...] = (
     *triggers.ROUTES,
     *all_runs.ROUTES,
     *all_images.ROUTES,
+    *local_groups.ROUTES,
     *hosts.ROUTES,
     *sources.ROUTES,
     *permissions.ROUTES,

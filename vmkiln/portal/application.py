@@ -20,6 +20,7 @@ from vmkiln.portal.rendering import HEADERS
 from vmkiln.portal.resources import machine_stream, resource_pages
 from vmkiln.portal.runs import run_pages, run_stream
 from vmkiln.portal.templates import new_template, plan_view, template_page
+from vmkiln.portal.trail import LOCAL_GROUPS
 from vmkiln.portal.visit import LOGIN, PREFIX, Page, Visit, error_page, go_to, visited
 
 STATIC = Path(__file__).parent / "static"
@@ -31,6 +32,7 @@ VERSION = f"{GROUP}/providers/Microsoft.Compute/galleries/{{gallery}}/images/{{n
 MACHINES = (CONTAINER_GROUP, VIRTUAL_MACHINE)
 RUN = f"{TEMPLATE}/providers/Vmkiln.Builds/runs/{{run}}"
 ANY_RUN = f"{PREFIX}{runs_page.RUNS}/{{run}}"
+LOCAL_GROUP = f"{PREFIX}{LOCAL_GROUPS}/{{group}}"
 
 
 class _Static(StaticFiles):
@@ -102,8 +104,13 @@ def portal(api: ASGIApp) -> ASGIApp:
                     ("/follow", run_stream.follow),
                 )
             ),
-            *(at(f"{GROUP}/providers/{kind}/{{name}}/follow", machine_stream.follow) for kind in MACHINES),
-            at(f"{GROUP}/providers/{{rest:path}}", resource_pages.resource),
+            at(LOCAL_GROUP, resource_pages.resource_group),
+            *(
+                at(f"{group}/providers/{kind}/{{name}}/follow", machine_stream.follow)
+                for group in (GROUP, LOCAL_GROUP)
+                for kind in MACHINES
+            ),
+            *(at(f"{group}/providers/{{rest:path}}", resource_pages.resource) for group in (GROUP, LOCAL_GROUP)),
             at(f"{PREFIX}{{rest:path}}", _not_found, is_public=True),
         ]
     )

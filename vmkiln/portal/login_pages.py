@@ -9,7 +9,7 @@ from starlette.responses import Response
 from vmkiln.errors import ArmError
 from vmkiln.portal import session
 from vmkiln.portal.rendering import page
-from vmkiln.portal.visit import KEPT, LOGIN, Visit, go_to, login_page
+from vmkiln.portal.visit import KEPT, Visit, go_to, login_page
 
 TOKEN_PATH = "/common/oauth2/v2.0/token"  # noqa: S105
 REDEEM_PATH = "/providers/Vmkiln.Builds/loginLinks/redeem"
@@ -67,8 +67,8 @@ async def _again(wanted: str, kept: str) -> Response:
 
 
 async def logout(visit: Visit) -> Response:
-    """End the session."""
-    await visit.form()
-    response = go_to(LOGIN)
+    """End the session; who logs in next comes back to the page that was refused, if that is where they come from."""
+    form = await visit.form()
+    response = go_to(session.login_address(form.get("next", "")))
     session.end(response)
     return response

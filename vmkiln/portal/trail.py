@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 PREFIX = "/portal"
 RUNS = "runs"
+LOCAL_GROUPS = "/providers/Vmkiln.Builds/resourceGroups"  # of `vmkiln build`, in no subscription
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,15 @@ RAIL = {
 def trail(resource_id: str) -> list[Place]:
     """The places from the subscription to a resource; the last is the resource itself. Empty for what is no ARM id."""
     parts = resource_id.strip("/").split("/")
-    if len(parts) < 4 or parts[0].lower() != "subscriptions" or parts[2].lower() != "resourcegroups":
+    if len(parts) < 4:
         return []
-    found = [Place(f"Subscription {parts[1][:8]}", f"{PREFIX}/groups"), _place(parts, 4)]
+    if is_local(resource_id):
+        first = "Groups"
+    elif (parts[0].lower(), parts[2].lower()) == ("subscriptions", "resourcegroups"):
+        first = f"Subscription {parts[1][:8]}"
+    else:
+        return []
+    found = [Place(first, f"{PREFIX}/groups"), _place(parts, 4)]
     at = 4
     while at < len(parts):
         at += 2 if parts[at].lower() == "providers" else 0  # the provider's name goes with its first type
@@ -42,6 +49,11 @@ def trail(resource_id: str) -> list[Place]:
         at += 2
         found.append(_place(parts, at))
     return found
+
+
+def is_local(resource_id: str) -> bool:
+    """Whether it is a staging resource group that a command made, or in one; pure."""
+    return resource_id.lower().startswith(f"{LOCAL_GROUPS.lower()}/")
 
 
 def _place(parts: list[str], end: int) -> Place:

@@ -124,7 +124,8 @@ async def _refused(visit: Visit, error: ArmError, *, is_public: bool) -> Respons
             return await _to_login(visit)
         except ArmError as other:
             error = other
-    return await error_page(error, is_inside=bool(visit.api.token))
+    wanted = visit.request.url.path if visit.request.method == "GET" else ""
+    return await error_page(error, is_inside=bool(visit.api.token), wanted=wanted)
 
 
 async def _to_login(visit: Visit) -> Response:
@@ -189,5 +190,5 @@ async def _renew(visit: Visit, response: Response) -> None:
 
 async def error_page(error: ArmError, *, is_inside: bool, **values: Any) -> Response:
     """What was refused, with every mistake that the API names."""
-    title = "Not found" if error.status == 404 else "Refused"
+    title = "Not found" if error.status == 404 else "Not answered" if error.status >= 500 else "Refused"
     return await page("error.html", status=error.status, error=error, is_inside=is_inside, title=title, **values)

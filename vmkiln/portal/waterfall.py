@@ -62,14 +62,12 @@ def waterfall(run: Mapping[str, Any], parts: Sequence[Mapping[str, Any]], now: d
         return []
     begin = min(_epoch(item["startTime"]) for item in items)
     whole = max(_epoch(item["endTime"], now) for item in items) - begin or 1.0
-    culprit = _culprit(items, str(run["runState"]))
+    ended = _ended(items, run)
     attempts = max(int(item.get("attempt", 1)) for item in items)
     found = []
     for index, item in enumerate(items):
         start, end = _epoch(item["startTime"]), _epoch(item["endTime"], now)
-        state = LIVE if item["endTime"] is None else OK
-        if index == culprit:
-            state = HOW_IT_ENDED[RunState(run["runState"])]
+        state = ended.get(index, LIVE if item["endTime"] is None else OK)
         found.append(
             Bar(
                 name=_label(item, attempts),
@@ -101,16 +99,33 @@ def _epoch(text: str | None, now: datetime | None = None) -> float:
     return 0.0 if found is None else round(found.timestamp(), 3)
 
 
-def _culprit(items: Sequence[Mapping[str, Any]], state: str) -> int | None:
-    """Which part a run that failed or was cancelled was at: its last one but the clean-up."""
-    if state not in HOW_IT_ENDED:
-        return None
-    numbers = [
+def _ended(items: Sequence[Mapping[str, Any]], run: Mapping[str, Any]) -> dict[int, str]:
+    """How those parts ended that did not go well, by their numbers.
+
+    A run that failed or was cancelled was at its last part but the clean-up; one whose validation failed goes on to
+    distribute where its template says so, and fails for the validation.
+    """
+    state, has_failed = RunState(run["runState"]), bool(run.get("hasFailedValidation"))
+    before_clean_up = [
         number
         for number, item in enumerate(items)
         if item.get("kind") != PartKind.CLEAN_UP and item.get("name") != Phase.CLEANING_UP
     ]
-    return numbers[-1] if numbers else None
+    found = {}
+    if state in HOW_IT_ENDED and before_clean_up and not (state == RunState.FAILED and has_failed):
+        found[before_clean_up[-1]] = HOW_IT_ENDED[state]
+    # to a VM that booted last nobody could log in
+    for wanted in (PartKind.VALIDATION, PartKind.BOOT, "") if has_failed else ():
+        numbers = [number for number, item in enumerate(items) if _is_validating(item, wanted)]
+        if numbers:
+            found[numbers[-1]] = FAILED
+            break
+    return found
+
+
+def _is_validating(item: Mapping[str, Any], kind: str) -> bool:
+    """Whether it is a part of a kind, or without one the phase Validating; pure."""
+    return str(item.get("kind", "")) == kind and (bool(kind) or item.get("name") == Phase.VALIDATING)
 
 
 def _label(item: Mapping[str, Any], attempts: int) -> str:

@@ -3,6 +3,8 @@
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
+
 from vmkiln.portal.rendering import part
 from vmkiln.portal.waterfall import waterfall
 
@@ -55,6 +57,26 @@ def test_the_part_that_failed_is_marked_and_not_the_clean_up() -> None:
     parts = [a_part("customizer", 0, 5, name="a"), a_part("customizer", 5, 9, name="a", attempt=2)]
     bars = waterfall({"runState": "Canceled", "phases": []}, parts, NOW)
     assert [(bar.name, bar.state) for bar in bars] == [("a (attempt 1)", "ok"), ("a (attempt 2)", "over")]
+
+
+@pytest.mark.parametrize(
+    ("state", "ends", "kind", "states"),
+    [
+        ("Running", None, "validation", ["ok", "failed", "live"]),
+        ("Failed", 30, "validation", ["ok", "failed", "ok", "ok"]),
+        ("Canceled", 30, "validation", ["ok", "failed", "over", "ok"]),
+        ("Failed", 30, "boot", ["ok", "failed", "ok", "ok"]),
+    ],
+)
+def test_a_failed_validation_is_marked_where_it_is_distributed_all_the_same(
+    state: str, ends: int | None, kind: str, states: list[str]
+) -> None:
+    parts = [a_part("customizer", 0, 10, name="a"), a_part(kind, 10, 20, name="look"), a_part("publish", 20, ends)]
+    parts += [a_part("cleanUp", 30, 40)] if ends else []
+    run = {"runState": state, "phases": [], "hasFailedValidation": True}
+    assert [bar.state for bar in waterfall(run, parts, NOW)] == states
+    phases = [{**a_part("", 0, 10), "name": "Validating"}, {**a_part("", 10, 20), "name": "Distributing"}]
+    assert waterfall({**run, "phases": phases}, [], NOW)[0].state == "failed"
 
 
 def test_a_run_without_a_timeline_has_the_bars_of_its_phases() -> None:

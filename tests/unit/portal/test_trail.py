@@ -1,6 +1,6 @@
 """The trail of a page, and the part of the rail it belongs to."""
 
-from vmkiln.portal.trail import Place, section_of, trail
+from vmkiln.portal.trail import Place, is_local, section_of, trail
 
 GROUP = "/subscriptions/11111111-1111-1111-1111-111111111111/resourceGroups/rg1"
 TEMPLATE = f"{GROUP}/providers/Microsoft.VirtualMachineImages/imageTemplates/web"
@@ -18,6 +18,17 @@ def test_a_trail_leads_from_the_subscription_to_the_run() -> None:
         "g",
         "d",
     ]
+
+
+def test_what_a_command_made_has_a_trail_without_a_subscription() -> None:
+    group = "/providers/Vmkiln.Builds/resourceGroups/IT_local_hello_1"
+    assert trail(f"{group}/providers/Microsoft.Compute/virtualMachines/build-vm") == [
+        Place("Groups", "/portal/groups"),
+        Place("IT_local_hello_1", f"/portal{group}"),
+        Place("build-vm", f"/portal{group}/providers/Microsoft.Compute/virtualMachines/build-vm"),
+    ]
+    assert section_of(group) == "groups"
+    assert not is_local("/providers/Vmkiln.Builds/resourceGroups")
 
 
 def test_what_is_no_id_has_no_trail() -> None:

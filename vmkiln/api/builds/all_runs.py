@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from vmkiln.api.identity.caller import Permission
+from vmkiln.api.protocol.groups import local_group_id
 from vmkiln.api.protocol.revision import time_text
 from vmkiln.api.protocol.route import Answer, Call, Route
 from vmkiln.api.protocol.run_message import run_message
@@ -21,6 +22,7 @@ from vmkiln.api.virtual_machine_images.run_outputs import output_of_run
 from vmkiln.azure_names import IMAGE_TEMPLATE
 from vmkiln.errors import ArmError
 from vmkiln.fleet.admission import QueuePosition
+from vmkiln.run.failure.failure_report import has_failed_validation
 from vmkiln.run_state import RunState
 from vmkiln.store.rows import RunRow
 from vmkiln.store.run_facts import beside_confinement
@@ -142,8 +144,12 @@ def list_runs(call: Call) -> Answer:
 
 
 def get_run(call: Call) -> Answer:
-    """GET one run, with its phases, its outputs, and what was decided for it."""
+    """GET one run, with its phases, its outputs, and what was decided for it.
+
+    `stagingResourceGroup` is the one that a command made for it, as long as that is there.
+    """
     run = read_run(call)
+    group_id = local_group_id(call, run)
     found = summary(call, run, position=_positions(call).get(run.run_id))
     store = call.service.store
     found["properties"] |= {
@@ -151,7 +157,9 @@ def get_run(call: Call) -> Answer:
             {"name": phase.name, "startTime": time_text(phase.started), "endTime": time_text(phase.ended)}
             for phase in store.runs.phases_of(run.run_id)
         ],
-        "outputs": [output_of_run(call, output, group_id="") for output in store.images.outputs_of(run.run_id)],
+        "outputs": [output_of_run(call, output, group_id=group_id) for output in store.images.outputs_of(run.run_id)],
+        "hasFailedValidation": has_failed_validation(run),
+        "stagingResourceGroup": group_id or None,
         "facts": shown_facts(call, beside_confinement(run.facts)),
     }
     return Answer(200, found)

@@ -268,7 +268,8 @@ def _may_follow(service: Service, rights: Rights, match: Match) -> bool:
     Who may read a template, or run it, sees what its builds make; nobody changes that.
     """
     permission = match.route.permission
-    if permission not in {Permission.READ, Permission.ACTION} or "resourceGroupName" not in match.names:
+    is_of_a_group = {"subscriptionId", "resourceGroupName"} <= match.names.keys()
+    if permission not in {Permission.READ, Permission.ACTION} or not is_of_a_group:
         return False
     group = service.store.resources.get(group_id(match.names["subscriptionId"], match.names["resourceGroupName"]))
     template_id = str(group.properties.get("managedBy") or "") if group and group.state.get("staging_group") else ""

@@ -274,9 +274,9 @@ def as_resource(item: StagingResourceRow, group: ResourceRow) -> ResourceRow:
     )
 
 
-def _with_ids(properties: dict[str, Any], row: ResourceRow) -> dict[str, Any]:
+def _with_ids(properties: dict[str, Any], row: ResourceRow, group: ResourceRow) -> dict[str, Any]:
     """The properties with whole ids: clients take them apart."""
-    place = f"{row.id.partition('/providers/')[0]}/providers/Microsoft.Network"
+    place = f"{group.id}/providers/Microsoft.Network"
 
     def whole(value: Any) -> Any:
         if isinstance(value, list):
@@ -300,7 +300,7 @@ def _is_short(value: Any) -> bool:
 
 
 def body(item: StagingResourceRow, group: ResourceRow, run: RunRow | None) -> dict[str, Any]:
-    """The whole resource."""
+    """The whole resource; `runId` is the run that made it."""
     row = as_resource(item, group)
     return {
         "id": row.id,
@@ -308,5 +308,5 @@ def body(item: StagingResourceRow, group: ResourceRow, run: RunRow | None) -> di
         "type": row.type,
         "location": row.location,
         "tags": dict(row.tags),
-        "properties": _with_ids(_properties(item, run), row),
+        "properties": {**_with_ids(_properties(item, run), row, group), "runId": item.run_id},
     }

@@ -29,6 +29,9 @@ from vmkiln.azure_names import (
 )
 from vmkiln.errors import ArmError
 from vmkiln.host.network.network_rules import FILE_NAME, read_recorded
+from vmkiln.run.run_event import VM_OF
+from vmkiln.run_state import Phase
+from vmkiln.staging.container_group import machine_name
 from vmkiln.staging.customization_log import LogPart, last_lines
 from vmkiln.staging.staging_resource_group import storage_account_of
 from vmkiln.store.rows import ResourceRow, StagingGroupRow, StagingResourceRow
@@ -39,6 +42,7 @@ ONLY_HERE = (CONTAINER_GROUP, VIRTUAL_MACHINE, DISK,
 MOST_LOG_BYTES = 4 * 1024 * 1024
 MOST_TAIL_LINES = 999_999_999
 FILES = {False: CUSTOMIZATION_LOG, True: VALIDATION_LOG}
+BESIDE_VALIDATION = machine_name(VM_OF[Phase.VALIDATING])
 
 
 def staging_group(call: Call, group: ResourceRow) -> StagingGroupRow | None:
@@ -152,10 +156,8 @@ def log_file(call: Call, group: ResourceRow, item: StagingResourceRow) -> Path |
     if staging is None:
         return None
     account = storage_account_of(call.service.settings.staging, staging)
-    containers = [other for other in build_resources(call, group) if other.type == CONTAINER_GROUP]
-    of_run = sorted((other for other in containers if other.run_id == item.run_id), key=lambda other: other.number)
     folder = account.directory / "packerlogs" / item.run_id
-    is_validation = len(of_run) > 1 and of_run[0] != item
+    is_validation = item.detail.get("machine") == BESIDE_VALIDATION  # both of a run have the same name
     path = folder / FILES[is_validation]
     return path if path.is_file() else None
 

@@ -6,6 +6,7 @@ Source: docs/reference/behaviour.md#staging-resource-group, #logs; docs/referenc
 endpoints are path-style).
 """
 
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -91,7 +92,8 @@ def _not_found(call: Call) -> ArmError:
 
 def of_user(call: Call) -> ResourceRow:
     """The user's account of a call's path. Raises: `ArmError` 404."""
-    if (found := users_accounts.found(call)) is None:
+    is_possible = "subscriptionId" in call.names  # a group that a command made holds its own account alone
+    if not is_possible or (found := users_accounts.found(call)) is None:
         raise _not_found(call)
     return found
 
@@ -134,7 +136,8 @@ def delete(call: Call) -> Answer:
     return Answer(200)
 
 
-def _bodies(call: Call, groups: list[ResourceRow], users: list[ResourceRow]) -> Answer:
+def of_groups(call: Call, groups: list[ResourceRow], users: Sequence[ResourceRow] = ()) -> Answer:
+    """The accounts of builds in these groups, and those of users."""
     endpoint = blob_endpoint(call)
     found = staging_groups(call, groups)
     bodies = [account_body(call, group, staging, endpoint) for group, staging in found]
@@ -146,7 +149,7 @@ def list_in_group(call: Call) -> Answer:
     group = group_of(call)
     resources, subscription = call.service.store.resources, call.names["subscriptionId"]
     users = resources.list(type=STORAGE_ACCOUNT, subscription_id=subscription, resource_group=group.name)
-    return _bodies(call, [group], users)
+    return of_groups(call, [group], users)
 
 
 def list_in_subscription(call: Call) -> Answer:
@@ -155,7 +158,7 @@ def list_in_subscription(call: Call) -> Answer:
     groups = resources.list(type=RESOURCE_GROUP, subscription_id=subscription)
     users = resources.list(type=STORAGE_ACCOUNT, subscription_id=subscription)
     readable = [group for group in groups if call.may(Permission.READ, group.id)]
-    return _bodies(call, readable, [row for row in users if call.may(Permission.READ, row.id)])
+    return of_groups(call, readable, [row for row in users if call.may(Permission.READ, row.id)])
 
 
 def keys(call: Call) -> AccountKeys:

@@ -7,6 +7,7 @@ from typing import Any
 from vmkiln.audit.act import Status
 from vmkiln.azure_names import subscription_scope, utc_text
 from vmkiln.errors import ArmError
+from vmkiln.portal.trail import is_local
 from vmkiln.portal.visit import Visit
 from vmkiln.portal.waterfall import moment
 
@@ -20,6 +21,8 @@ BEGUN = {"run/action": "begun", "retry/action": "begun", "cancel/action": "cance
 
 async def events_of(visit: Visit, resource_id: str) -> list[dict[str, Any]]:
     """What was done with a resource in the last month, the newest first; none where the visitor may not look."""
+    if is_local(resource_id):  # what commands do is in no subscription's activity
+        return []
     since = datetime.now(UTC) - timedelta(days=EVENT_DAYS)
     return (await _events(visit, resource_id, since, None))[:MOST_EVENTS]
 

@@ -5,10 +5,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from vmkiln.portal.trail import is_local
+
 MOST_FACTS = 60
 MOST_RELATIONS = 40
 MOST_DEPTH = 4  # facts that lie deeper are in the JSON alone
 OWN_TABLES = {"containers", "initContainers", "securityRules", "defaultSecurityRules", "instanceView", "events"}
+OWN_TABLES |= {"runId"}  # it has a link
 
 VERBS = {"write": "create or update", "delete": "delete"}
 NEW_WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
@@ -63,7 +66,7 @@ def _values(value: Any, place: str, depth: int, *, with_tables: bool = False) ->
 
 
 def _is_id(text: str) -> bool:
-    return text.lower().startswith("/subscriptions/") and text.count("/") >= 4
+    return (text.lower().startswith("/subscriptions/") and text.count("/") >= 4) or is_local(text)
 
 
 def kind_of(resource_id: str) -> str:

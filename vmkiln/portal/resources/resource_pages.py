@@ -1,6 +1,7 @@
 """Resource groups and everything in them, staging resource groups with the picture of their network."""
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from starlette.responses import Response
@@ -17,7 +18,9 @@ from vmkiln.portal.resources.resource_face import facts, kind_of, relations
 from vmkiln.portal.runs.network_page import picture_of
 from vmkiln.portal.templates.template_page import TYPE, subscriptions_of
 from vmkiln.portal.told import Done
+from vmkiln.portal.trail import LOCAL_GROUPS, is_local
 from vmkiln.portal.visit import PREFIX, Visit, check_typed, done
+from vmkiln.rights.rights import Permission
 from vmkiln.staging.staging_resource_group import OF_A_TEMPLATE
 
 REFRESH_SECONDS = 5
@@ -29,16 +32,27 @@ CHILDREN = {"galleries": "images", "images": "versions"}  # a managed image has 
 
 
 async def resource_groups(visit: Visit) -> Response:
-    """Every resource group that the visitor may read, 100 a page."""
+    """Every resource group that the visitor may read, 100 a page; those that `vmkiln build` made, too."""
     query = asked(visit, "q")
     subscriptions = await subscriptions_of(visit)
     lists = await asyncio.gather(
-        *(visit.api.every(f"{subscription_scope(each)}/resourceGroups") for each in subscriptions)
+        *(visit.api.every(f"{subscription_scope(each)}/resourceGroups") for each in subscriptions),
+        _local_groups(visit),
     )
     words = query.get("q", "").lower()
     meant = (group for found in lists for group in found if words in str(group["name"]).lower())
     part = part_of(sorted(meant, key=lambda group: str(group["name"]).lower()), visit, of=lists)
     return await page("groups.html", title="Resource groups", section="groups", listed=part, query=query)
+
+
+async def _local_groups(visit: Visit) -> list[dict[str, Any]]:
+    """The staging resource groups of `vmkiln build`; none for who may not read the whole service."""
+    try:
+        return await visit.api.every(LOCAL_GROUPS)
+    except ArmError as error:
+        if error.status != 403:
+            raise
+        return []
 
 
 async def resource_group(visit: Visit) -> Response:
@@ -47,19 +61,25 @@ async def resource_group(visit: Visit) -> Response:
         visit.api.ask("GET", visit.id), visit.api.every(f"{visit.id}/resources"), allowed_to(visit)
     )
     picture = await picture_of(visit, group, present) if _is_staging(group) else None
-    is_live = any(item["type"] == CONTAINER_GROUP for item in present)
+    is_live = is_building(present)
     return await page(
         "group.html",
         title=group["name"],
         group=group,
         may=allowed.may,
         template_id=await _template_of(visit, group),
+        run_id=group["managedBy"] if is_local(visit.id) else "",
         listed=part_of(present, visit, of=[present]),
         is_staging=_is_staging(group),
         picture=picture,
         is_live=is_live,
         refresh_seconds=REFRESH_SECONDS if is_live else 0,
     )
+
+
+def is_building(present: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a build goes on among what is in a group now: its container group is there; pure."""
+    return any(item["type"] == CONTAINER_GROUP for item in present)
 
 
 async def act_on_group(visit: Visit) -> Response:
@@ -80,7 +100,7 @@ async def _template_of(visit: Visit, group: dict[str, Any]) -> str:
     """The image template whose staging resource group it is; '' when that is not there, or may not be read."""
     tags = {name.lower(): str(value) for name, value in (group.get("tags") or {}).items()}
     name, in_group = (tags.get(tag.lower(), "") for tag in OF_A_TEMPLATE)
-    if not name or not in_group or not _is_staging(group):
+    if not name or not in_group or not _is_staging(group) or is_local(str(group["id"])):
         return ""
     template_id = f"{str(group['id']).rpartition('/')[0]}/{in_group}/{TYPE}/{name}"
     try:
@@ -114,15 +134,18 @@ async def resource(visit: Visit) -> Response:
             id=visit.id,
             is_log=title == LOGS,
             is_disk=title == DISKS,
+            is_local=is_local(visit.id),
+            may_download=title == DISKS and await _may_act(visit),
         )
     kind = kind_of(visit.id)
     machine = await look(visit, visit.id) if kind in KINDS else None
-    containers, children, events = await asyncio.gather(
+    containers, children, events, beside = await asyncio.gather(
         _containers(visit) if kind == "storageaccounts" else _nothing(),
         _listed(visit, CHILDREN[kind]) if kind in CHILDREN else _nothing(),
         events_of(visit, visit.id),
+        _beside(visit) if "otherRules" in (found.get("properties") or {}) else _nothing(),  # a build's
     )
-    is_live = machine is not None and machine.is_live
+    is_live = is_building(beside) if machine is None else machine.is_live
     return await page(
         "resource.html",
         title=title,
@@ -130,12 +153,34 @@ async def resource(visit: Visit) -> Response:
         **(machine.values() if machine is not None else {"found": found, "facts": facts(found), "kind": kind}),
         relations=relations(found),
         is_machine=machine is not None,
-        is_followed=True,
+        is_followed=machine is not None,
         containers=containers,
         children=children,
         events=events,
         refresh_seconds=REFRESH_SECONDS if is_live else 0,
     )
+
+
+async def _may_act(visit: Visit) -> bool:
+    """Whether the visitor may act on a resource of a group, or on the template whose staging resource group that is."""
+    allowed, group = await asyncio.gather(allowed_to(visit), visit.api.ask("GET", _group_of(visit.id)))
+    scopes = (visit.id, "" if is_local(visit.id) else str(group.get("managedBy") or ""))
+    return any(allowed.may(Permission.ACTION, scope) for scope in scopes if scope)
+
+
+def _group_of(resource_id: str) -> str:
+    """The group that a resource's id names: four names, in a subscription or of `vmkiln build`; pure."""
+    return "/".join(resource_id.split("/")[:5])
+
+
+async def _beside(visit: Visit) -> list[dict[str, Any]]:
+    """What is in the group of a resource now, as far as the visitor may look."""
+    try:
+        return await visit.api.every(f"{_group_of(visit.id)}/resources")
+    except ArmError as error:
+        if error.status not in {403, 404}:
+            raise
+        return []
 
 
 async def _found(visit: Visit) -> Any:

@@ -145,7 +145,8 @@ def groups_of(
 ) -> list[Group]:
     """The groups of a log with the state of each; `chosen` is the line whose group is open. Pure.
 
-    While a run works on a log its last group is live; of a run that failed in its phase, the last one has failed.
+    While a run works on a log its last group is live; of a run that failed in its phase, the last one has failed. A
+    failed validation has, too, where the run goes on to distribute all the same.
     """
     state, here = str(run["runState"]), PHASE_OF[kind]
     names = [str(phase["name"]) for phase in run["phases"] if phase["name"] != Phase.CLEANING_UP]
@@ -160,6 +161,8 @@ def groups_of(
             how = "failed"
         elif is_last and is_last_phase and state == RunState.CANCELED:
             how = "over"
+        elif is_last and here == Phase.VALIDATING and run.get("hasFailedValidation"):
+            how = "failed"
         first, lines = int(item["firstLine"]), int(item["lines"])
         began, ended = seconds_of(item["startTime"]), seconds_of(item["endTime"])
         is_chosen = chosen is not None and first <= chosen < first + lines
@@ -167,7 +170,7 @@ def groups_of(
             Group(
                 key=f"{kind}-{index}",
                 kind=kind,
-                name=str(item["step"]) or BEFORE_STEPS[kind],
+                name=harmless(str(item["step"])) or BEFORE_STEPS[kind],
                 state=how,
                 first_line=first,
                 lines=lines,

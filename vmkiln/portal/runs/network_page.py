@@ -7,7 +7,8 @@ from typing import Any
 from vmkiln.azure_names import CONTAINER_GROUP, VIRTUAL_MACHINE
 from vmkiln.errors import ArmError
 from vmkiln.portal.runs.network_picture import NetworkPicture, last_run_of, network_picture
-from vmkiln.portal.templates.template_page import RUNS
+from vmkiln.portal.templates.template_page import RUNS, TYPE
+from vmkiln.portal.trail import is_local
 from vmkiln.portal.visit import Visit
 
 NETWORK = "providers/Microsoft.Network"
@@ -44,17 +45,25 @@ async def _every(visit: Visit, path: str) -> list[dict[str, Any]]:
 
 async def _flows(visit: Visit, group: Mapping[str, Any], run_id: str) -> list[dict[str, Any]]:
     """The end of the flow log of a run; nothing when that or the template is gone, or may not be read."""
-    tags = {name.lower(): value for name, value in (group.get("tags") or {}).items()}
-    name, place = tags.get("imagetemplatename"), tags.get("imagetemplateresourcegroupname")
-    if not run_id or not name or not place:
+    runs = _runs_of(visit.id, group)
+    if not run_id or not runs:
         return []
-    template = f"{visit.id.partition('/resourceGroups/')[0]}/resourceGroups/{place}/providers/"
-    template += f"Microsoft.VirtualMachineImages/imageTemplates/{name}"
     try:
-        answer = await visit.api.ask("GET", f"{template}/{RUNS}/{run_id}/flows", tail=str(LAST_FLOWS))
+        answer = await visit.api.ask("GET", f"{runs}/{run_id}/flows", tail=str(LAST_FLOWS))
     except ArmError as error:
         if error.status in {403, 404, 410}:
             return []
         raise
     found: list[dict[str, Any]] = answer["value"]
     return found
+
+
+def _runs_of(group_id: str, group: Mapping[str, Any]) -> str:
+    """Where the runs are that work in a staging resource group: of its template, or all of them; '' for none; pure."""
+    if is_local(group_id):
+        return f"/{RUNS}"
+    tags = {name.lower(): value for name, value in (group.get("tags") or {}).items()}
+    name, place = tags.get("imagetemplatename"), tags.get("imagetemplateresourcegroupname")
+    if not name or not place:
+        return ""
+    return f"{group_id.partition('/resourceGroups/')[0]}/resourceGroups/{place}/{TYPE}/{name}/{RUNS}"

@@ -7,6 +7,7 @@ from typing import Any
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from vmkiln.errors import ArmError
+from vmkiln.harmless_text import harmless
 from vmkiln.portal.api_client import ApiClient
 from vmkiln.portal.overview.acts import said_of_run
 from vmkiln.portal.overview.allowed import allowed_to
@@ -21,6 +22,7 @@ from vmkiln.portal.visit import PREFIX, Visit, done, go_to
 SHOWN_FLOWS = 500
 MOST_ASKED_LINES = 1000
 MOST_TEXT_LETTERS = 200
+MOST_FOUND_LETTERS = 300  # of a found line in the list of them
 
 
 def _chosen(visit: Visit) -> tuple[str, int] | None:
@@ -59,6 +61,9 @@ async def run(visit: Visit) -> Response:
         allowed_to(visit),
     )
     chosen = _chosen(visit)
+    if chosen is not None:  # a link may name a line that is not there
+        kind, line = chosen
+        chosen = kind, min(line, max(1, int(view.outlines[kind]["lines"])))
     if chosen is None and view.failure and view.failure["log"]:
         log = view.failure["log"]
         chosen = log["kind"], int(view.failure["errorLine"] or log["firstLine"])
@@ -103,7 +108,12 @@ async def find_in_logs(visit: Visit, run_id: str, text: str, *, only_errors: boo
     # one after the other, for of searches there are few at once
     answers = [await visit.api.ask("GET", path, kind=kind, text=text, errors=errors) for kind in KINDS]
     found = [
-        {"kind": kind, "anchor": f"{ANCHORS[kind]}{item['line']}", "line": item["line"], "text": item["text"]}
+        {
+            "kind": kind,
+            "anchor": f"{ANCHORS[kind]}{item['line']}",
+            "line": item["line"],
+            "text": harmless(item["text"][:MOST_FOUND_LETTERS]),
+        }
         for kind, answer in zip(KINDS, answers, strict=True)
         for item in answer["value"]
     ]

@@ -1,10 +1,10 @@
 """A run's page as it changes: one stream of server-sent events with its parts, its state and the lines of its logs.
 
-`state` has the title and the icon, `part` a piece of the page that is to be put in place of the old one, `groups` the
-steps of a log, `lines` lines of a log; `end` says that nothing follows, with `isGone` because the viewer may not see it
-any more, or it is not there any more. The id of an event is where both logs go on, so
-who was cut off resumes there. A stream is cut off when its session is to be renewed: coming back renews it. It is cut
-off, too, when the service ends, which would wait for it.
+`state` has the title and the icon, `part` a piece of the page that is to be put in place of the old one, `groups` those
+steps of a log that changed, `lines` lines of a log; `end` says that nothing follows, with `isGone` because the viewer
+may not see it any more, or it is not there any more. The id of an event is where both logs go on, so who was cut off
+resumes there. A stream is cut off when its session is to be renewed: coming back renews it. It is cut off, too, when
+the service ends, which would wait for it.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
 from vmkiln.errors import ArmError
+from vmkiln.harmless_text import harmless
 from vmkiln.lifetime.ending import is_ending
 from vmkiln.portal.rendering import HEADERS
 from vmkiln.portal.runs.log_view import lines_of
@@ -64,11 +65,11 @@ class Told:
 async def changes(view: RunView, told: Told) -> AsyncIterator[str]:
     """The events of what changed since the last look."""
     if told.is_new("state", view.title):
-        state = {"title": view.title, "icon": view.icon, "isLive": view.is_live}
+        state = {"title": harmless(view.title), "icon": view.icon, "isLive": view.is_live}
         yield event("state", state)
     for kind, groups in view.groups().items():
-        data = [group.data() for group in groups]
-        if told.is_new(f"groups {kind}", data):
+        data = [group.data() for group in groups if told.is_new(group.key, group)]
+        if data:
             yield event("groups", {"kind": kind, "groups": data})
     new = [name for name in PARTS if told.is_new(name, view.key(name))]
     for name, html in (await parts(view, new)).items():

@@ -8,12 +8,14 @@ from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 
+from vmkiln.portal.overview.allowed import allowed_to
 from vmkiln.portal.rendering import part
 from vmkiln.portal.runs.log_view import PHASE_OF, Group, groups_of, seconds_of
 from vmkiln.portal.templates.template_page import RUNS
 from vmkiln.portal.visit import Visit
 from vmkiln.portal.waterfall import Bar, waterfall
-from vmkiln.run_state import LIVE_STATES, RunState
+from vmkiln.rights.rights import Permission
+from vmkiln.run_state import LIVE_STATES, PartKind, RunState
 
 KINDS = tuple(PHASE_OF)
 MARKS = {
@@ -31,6 +33,7 @@ ICONS = {
     RunState.FAILED: "failed",
     RunState.CANCELED: "over",
 }  # others go on
+OF_LOG = {KINDS[0]: PartKind.CUSTOMIZER, KINDS[1]: PartKind.VALIDATION}
 PARTS = ("head", "failure", "ended", "outputs", "time")
 
 
@@ -38,7 +41,8 @@ PARTS = ("head", "failure", "ended", "outputs", "time")
 class RunView:
     """A run as it is now: its body of the API, its bars, the outline of each of its logs, why it failed.
 
-    `template_id` is '' for a run that `vmkiln build` made, and for one whose template was deleted.
+    `template_id` is '' for a run that `vmkiln build` made, and for one whose template was deleted. `may_enter` and
+    `may_download` are whether the viewer may enter its failed VM, and fetch its VHDs.
     """
 
     run: dict[str, Any]
@@ -47,6 +51,8 @@ class RunView:
     outlines: Mapping[str, Mapping[str, Any]]
     failure: Mapping[str, Any] | None
     now: float
+    may_enter: bool = False
+    may_download: bool = False
 
     @property
     def properties(self) -> Mapping[str, Any]:
@@ -97,12 +103,13 @@ class RunView:
         """What a part of the page depends on: when that is as it was, so is the part; pure."""
         properties = self.properties
         if name == "time":
-            return [(bar.name, bar.state, bar.start, bar.end) for bar in self.bars]
+            return ([(bar.name, bar.state, bar.start, bar.end) for bar in self.bars], self._steps())
         if name == "head":
             return (properties["runState"], properties["runSubState"], properties.get("queue"), self.step,
-                    properties["startTime"], self.is_live, self.counts)  # fmt: skip
+                    properties["startTime"], self.is_live, self.counts, properties.get("heldUntil"), self.may_enter,
+                    properties.get("stagingResourceGroup"))  # fmt: skip
         if name == "outputs":
-            return properties["outputs"]
+            return (properties["outputs"], self.may_download)
         return (properties["runState"], self.failure)
 
     @property
@@ -120,6 +127,10 @@ class RunView:
         now = KINDS[1] if PHASE_OF[KINDS[1]] in names else KINDS[0]
         return tuple(kind for kind in KINDS if kind == now or int(self.outlines[kind]["lines"]) >= place[kind])
 
+    def _steps(self) -> dict[tuple[str, str], str]:
+        """Where in the page the log of a part of its time is, by the part's kind and name."""
+        return {(OF_LOG[kind], group.name): group.key for kind, groups in self.groups().items() for group in groups}
+
     def values(self) -> dict[str, Any]:
         """What the parts of the page are filled in with."""
         return {
@@ -129,12 +140,15 @@ class RunView:
             "template_name": self.template_name,
             "runs_id": str(self.run["id"]).rpartition("/")[0],
             "bars": self.bars,
+            "steps": self._steps(),
             "failure": self.failure,
             "is_live": self.is_live,
             "step": self.step,
             "counts": self.counts,
             "now": self.now,
             "picture": self.icon,
+            "may_enter": self.may_enter,
+            "may_download": self.may_download,
             "origin": seconds_of(self.properties["startTime"]),
         }
 
@@ -153,14 +167,24 @@ async def look(visit: Visit, run_id: str) -> RunView:
     failure = None
     if run["properties"]["runState"] == RunState.FAILED:
         failure = (await visit.api.ask("GET", f"{run_id}/failure"))["value"]
+    template_id = run_id.rpartition(f"/{RUNS}/")[0]
+    vhds = [str(output["blobId"]) for output in run["properties"]["outputs"] if "blobId" in output]
+    may_enter = may_download = False
+    if vhds or run["properties"].get("heldUntil"):
+        allowed = await allowed_to(visit)
+        may_enter = allowed.may(Permission.SHELL, template_id or "/")
+        # as who may act on a template may on what its builds make
+        may_download = any(allowed.may(Permission.ACTION, scope) for scope in (template_id, *vhds) if scope)
     now = datetime.now(UTC)
     return RunView(
         run=run,
-        template_id=run_id.rpartition(f"/{RUNS}/")[0],
+        template_id=template_id,
         bars=tuple(waterfall(run["properties"], timeline["value"], now)),
         outlines=dict(zip(KINDS, outlines, strict=True)),
         failure=failure,
         now=round(now.timestamp(), 3),
+        may_enter=may_enter,
+        may_download=may_download,
     )
 
 

@@ -152,10 +152,10 @@ export class Log {
     return row ? Number(row.id.slice(1)) : 0;
   }
 
-  // What the steps of a log are now. Lines that came before their step was told move to it.
+  // What the steps of a log that changed are now. Lines that came before their step was told move to it.
   setGroups(kind, groups) {
     const section = document.getElementById(`log-${kind}`);
-    section.hidden = groups.length === 0;
+    section.hidden = section.hidden && groups.length === 0;
     const place = section.querySelector(".log-groups");
     for (const group of groups) {
       let made = document.getElementById(group.key);
@@ -304,16 +304,20 @@ export class Log {
   // Opens the step of a line, loads what is around it, and brings it into sight.
   async show(anchor) {
     const kind = anchor.startsWith("V") ? "validation" : "customization";
-    const number = Number(anchor.slice(1));
-    const group = this.groupOf(kind, number);
+    const group = this.groupOf(kind, Number(anchor.slice(1)));
     if (!group) {
       return null;
     }
-    if (!document.getElementById(anchor)) {
-      await this.load(group, Math.max(Number(group.dataset.first), number - LOADED_AT_ONCE / 4));
+    const first = Number(group.dataset.first);
+    const last = Math.max(first, first + Number(group.dataset.lines) - 1);
+    const isThere = document.getElementById(anchor) !== null; // it may be newer than what is known of its step
+    const number = isThere ? Number(anchor.slice(1)) : Math.min(Number(anchor.slice(1)), last); // or not be there at all
+    const id = `${anchor[0]}${number}`;
+    if (!document.getElementById(id)) {
+      await this.load(group, Math.max(first, number - LOADED_AT_ONCE / 4));
     }
     group.open = true;
-    const row = document.getElementById(anchor);
+    const row = document.getElementById(id);
     row?.scrollIntoView({ block: "center" });
     return row;
   }

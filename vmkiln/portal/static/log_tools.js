@@ -9,6 +9,13 @@ export function useTools(page, log) {
   let unseen = 0;
   document.querySelector(".log-switches").hidden = false;
 
+  // Nothing is read aloud for each line: it is a button, and no announcement.
+  function showUnseen() {
+    const button = by("log-new");
+    button.hidden = unseen === 0;
+    button.textContent = `${unseen} new line${unseen === 1 ? "" : "s"} \u2193`;
+  }
+
   function tell(words) {
     by("log-told").textContent = words;
   }
@@ -17,8 +24,8 @@ export function useTools(page, log) {
     log.isFollowed = isOn && page.dataset.ended !== "yes";
     by("log-follow").checked = log.isFollowed;
     unseen = 0;
+    showUnseen();
     if (log.isFollowed) {
-      tell("");
       log.toEnd();
     }
   }
@@ -44,7 +51,12 @@ export function useTools(page, log) {
 
   async function goTo(hash) {
     const match = AN_ANCHOR.exec(hash);
-    if (match) {
+    const group = match ? null : log.groups().find(({ id }) => `#${id}` === hash);
+    if (group) {
+      setFollow(false);
+      group.open = true;
+      group.scrollIntoView();
+    } else if (match) {
       setFollow(false);
       await log.show(`${match[1]}${Math.min(Number(match[2]), Number(match[3] ?? match[2]))}`);
       choose(hash);
@@ -184,6 +196,11 @@ export function useTools(page, log) {
   wrap.addEventListener("change", showLook);
   times.addEventListener("change", showLook);
   by("log-failure").addEventListener("click", toFailure);
+  by("log-new").addEventListener("click", () => {
+    setFollow(true);
+    by("log-follow").focus({ preventScroll: true });
+    log.toEnd(); // of a run that has ended, too
+  });
   by("log-copy").addEventListener("click", copy);
 
   // The page may be told of a failure later: links into the log are taken here.
@@ -194,6 +211,10 @@ export function useTools(page, log) {
       history.replaceState(null, "", `#${line.dataset.anchor}`);
       goTo(`#${line.dataset.anchor}`);
       return;
+    }
+    const part = event.target.closest?.(".to-step"); // also for who has been there, and folded it again
+    if (part && part.hash === location.hash) {
+      goTo(part.hash);
     }
     const number = event.target.closest?.(".log-line .log-number");
     if (!number) {
@@ -223,16 +244,40 @@ export function useTools(page, log) {
   };
   window.addEventListener("wheel", (event) => event.deltaY < 0 && letGo(), { passive: true });
   window.addEventListener("touchmove", letGo, { passive: true });
+  let heldAt = null; // where the page was when its scroll bar was taken
+  window.addEventListener("mousedown", (event) => {
+    heldAt = event.target === document.documentElement ? window.scrollY : null;
+  });
+  window.addEventListener("mouseup", () => {
+    heldAt = null;
+  });
+  window.addEventListener("scroll", () => heldAt !== null && window.scrollY < heldAt && letGo(), { passive: true });
   log.onTrouble = tell;
   log.onLines = (lines) => {
     if (!log.isFollowed) {
       unseen += lines;
-      tell(`${unseen} new lines`);
+      showUnseen();
     }
     if (found.length) {
       mark();
     }
   };
+
+  // Single letters are in the way of who speaks to the browser: they can be turned off, for this browser.
+  const hasKeys = by("log-has-keys");
+  const KEPT = "vmkiln-log-keys";
+  try {
+    hasKeys.checked = localStorage.getItem(KEPT) !== "off";
+  } catch {
+    // a browser that keeps nothing
+  }
+  hasKeys.addEventListener("change", () => {
+    try {
+      localStorage.setItem(KEPT, hasKeys.checked ? "on" : "off");
+    } catch {
+      tell("The browser keeps that for this page alone.");
+    }
+  });
 
   const keys = {
     "/": () => text.focus(),
@@ -249,7 +294,7 @@ export function useTools(page, log) {
       letGo();
     }
     const isTyping = event.target.closest?.("input:not([type=checkbox]), textarea, select");
-    if (isTyping || event.ctrlKey || event.metaKey || event.altKey || !keys[event.key]) {
+    if (isTyping || event.ctrlKey || event.metaKey || event.altKey || !hasKeys.checked || !keys[event.key]) {
       return;
     }
     event.preventDefault();

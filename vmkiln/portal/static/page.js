@@ -42,17 +42,41 @@ export function addCopyButtons(root = document) {
   }
 }
 
+const COME_TO = "a[href], button, summary, input, select, textarea, [tabindex]";
+const waiting = new Map(); // parts in which the visitor has chosen text: they are put in place when that is let go
+
+function isChosenIn(place) {
+  const chosen = document.getSelection();
+  return !chosen.isCollapsed && chosen.rangeCount > 0 && chosen.getRangeAt(0).intersectsNode(place);
+}
+
+document.addEventListener("selectionchange", () => {
+  for (const [id, html] of waiting) {
+    if (!isChosenIn(document.getElementById(id))) {
+      replacePart({ id, html });
+    }
+  }
+});
+
 // Puts a part in place of the old one. The part is of our own templates, in which everything a guest wrote is text.
+// Who came to something in it by the keyboard is at the same thing afterwards.
 export function replacePart({ id, html }) {
   const place = document.getElementById(id);
+  if (isChosenIn(place)) {
+    waiting.set(id, html);
+    return;
+  }
+  waiting.delete(id);
   const active = place.contains(document.activeElement) ? document.activeElement : null;
-  const focused = active && [active.id, active.getAttribute("href")];
+  const same = (element) => element.tagName === active.tagName && element.getAttribute("href") === active.getAttribute("href");
+  const alike = () => [...place.querySelectorAll(COME_TO)].filter(same);
+  const at = active ? alike().indexOf(active) : -1;
   place.replaceChildren(...new DOMParser().parseFromString(html, "text/html").body.childNodes);
   showTimes(place);
   addCopyButtons(place);
-  if (focused) {
-    const again = (focused[0] && document.getElementById(focused[0])) || [...place.querySelectorAll("a")].find((link) => link.getAttribute("href") === focused[1]);
-    again?.focus();
+  if (active) {
+    const again = (active.id && document.getElementById(active.id)) || alike()[at];
+    again?.focus({ preventScroll: true });
   }
 }
 

@@ -8,7 +8,7 @@ from typing import Any
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from vmkiln.azure_names import group_id, subscription_scope
+from vmkiln.azure_names import ProvisioningState, group_id, subscription_scope
 from vmkiln.errors import ArmError, TemplateInvalid
 from vmkiln.portal.overview.allowed import allowed_to, may_make_templates
 from vmkiln.portal.rendering import page
@@ -39,11 +39,15 @@ NO_GROUP = "there is no resource group of this name, which a deployment needs: m
 NO_PLAN = "a deployment has no plan; the image template that it makes has one on its page"
 MISTAKES = "The form has mistakes."
 MOST_MISTAKES = 100  # told of a form that is checked
+LOOK_SECONDS, MOST_LOOKS = 0.2, 100  # at a template that is being deleted
 EMPTY = {"subscription": "", "group": "", "name": "", "source": "", "body": ""}
 
 
 async def new(visit: Visit) -> Response:
-    """The form for a new template: with an example (`?example=NAME`), what another one is (`?from=ID`), a source."""
+    """The form for a new template: with an example (`?example=NAME`), what another one is (`?from=ID`), a source.
+
+    With `again` the new one takes the place of the one that it is like, which could not be provisioned.
+    """
     subscriptions = await subscriptions_of(visit)
     values = {**EMPTY, "subscription": (subscriptions or [""])[0], "group": "images"}
     body: Any = example(visit.request.query_params.get("example", ""))
@@ -53,6 +57,8 @@ async def new(visit: Visit) -> Response:
             raise ArmError(404, "ResourceNotFound", "`from` names no image template")
         body = copied(await visit.api.ask("GET", model))
         values |= {"subscription": parts[2], "group": parts[4]}
+        if visit.request.query_params.get("again", ""):
+            values |= {"name": parts[8], "again": "yes"}
     values |= {"body": json.dumps(body, indent=2), "source": visit.request.query_params.get("source", "")}
     try:
         return await _form(visit, await _with_source(values))
@@ -172,7 +178,8 @@ async def _checked(visit: Visit, values: Mapping[str, str], text: ReadText) -> l
         message = f"The template has more than {MOST_CHECKED_LETTERS // 1024} KiB, too much to be checked here."
         raise ArmError(413, "RequestEntityTooLarge", message, target="body", hint="`vmkiln validate FILE` checks it")
     details, warnings = await run_in_threadpool(looked_at, text, mistakes_of(values, text))
-    if not any(detail["target"] in FIELDS for detail in details) and await _is_there(visit, _template_id(values)):
+    has_name = not any(detail["target"] in FIELDS for detail in details)
+    if has_name and await _is_there(visit, _template_id(values)) and not await _is_replaced(visit, values):
         message = "there is an image template of this name already: delete it first, or take another name"
         details.append({"code": "Conflict", "target": "name", "message": message})
     if details:
@@ -206,8 +213,27 @@ async def _created(visit: Visit, values: Mapping[str, str], text: ReadText) -> s
     group = group_id(values["subscription"], values["group"])
     await _ensure_group(visit, group, str(body.get("location", "")) if isinstance(body, dict) else "")
     template_id = _template_id(values)
+    if await _is_replaced(visit, values):
+        await visit.api.ask("DELETE", template_id)
+        for _ in range(MOST_LOOKS):
+            if not await _is_there(visit, template_id):
+                break
+            await asyncio.sleep(LOOK_SECONDS)
     await visit.api.ask("PUT", template_id, body=body)
     return template_id
+
+
+async def _is_replaced(visit: Visit, values: Mapping[str, str]) -> bool:
+    """Whether the form is to take the place of a template that could not be provisioned: that has to be deleted."""
+    if not values.get("again"):
+        return False
+    try:
+        found = await visit.api.ask("GET", _template_id(values))
+    except ArmError as error:
+        if error.status != 404:
+            raise
+        return False
+    return bool(found["properties"]["provisioningState"] == ProvisioningState.FAILED)
 
 
 async def _ensure_group(visit: Visit, group: str, location: str) -> None:
