@@ -26,6 +26,7 @@ from vmkiln.run.run_event import (
     PhaseStarted,
     RunEnded,
     RunEvent,
+    StepFailed,
     StepStarted,
     Used,
     UsualTimes,
@@ -43,6 +44,8 @@ EVENTS: tuple[RunEvent, ...] = (
     PartStarted(PartKind.GATE, "hygiene"),
     PartStarted(PartKind.FLATTEN, is_beside=True),
     PartEnded(PartKind.FLATTEN),
+    StepStarted(Phase.VALIDATING, 0, 1, "look"),
+    StepFailed(Phase.VALIDATING),
     Notice("two\nlines"),
     RunEnded(RunState.FAILED, "a customizer failed", {"state": "Failed"}),
 )
