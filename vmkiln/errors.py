@@ -106,6 +106,7 @@ class MistakeKind(Enum):
     CUSTOMIZER_OF_ANOTHER_SYSTEM = auto()
     LOST_TARGET = auto()
     NOT_KNOWN_HERE = auto()
+    NOT_KNOWN_YET = auto()
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from in_process import (
 
 DEPLOYMENT = f"{GROUP}/providers/Microsoft.Resources/deployments/d1"
 IDENTITIES = "Microsoft.ManagedIdentity/userAssignedIdentities"
+ASKS = "[reference('x').clientId]"
 MACHINES = "Microsoft.Compute/virtualMachines"
 IDENTITY = {"type": IDENTITIES, "apiVersion": "2023-01-31", "location": "[resourceGroup().location]"}
 
@@ -206,6 +207,42 @@ def test_child_resources_wait_for_their_parent(live: InProcess) -> None:
             body(nested({"template": {"resources": [], "outputs": {"o": {"type": "int", "value": "[add(1)]"}}}})),
             "resources[0].properties.template.outputs.o",
         ),
+        (body({**IDENTITY, "name": "x"}, outputs={"o": {"type": "string", "value": {"a": 1}}}), "must be a string"),
+        (
+            body({**IDENTITY, "name": "x"}, outputs={"o": {"type": "string", "value": "[reference('y').a]"}}),
+            "outputs.o: the resource `y` is not defined in the template",
+        ),
+        (
+            body({**IDENTITY, "name": "x", "condition": False}, {**IDENTITY, "name": "y", "tags": {"a": ASKS}}),
+            "resources[1].tags.a: `x` is left out, because of its condition",
+        ),
+        (
+            body({**IDENTITY, "name": "x"}, {**IDENTITY, "name": "y", "tags": {"a": ASKS, "b": "[nope()]"}}),
+            "resources[1].tags.b",
+        ),
+        (
+            body({**IDENTITY, "name": "x"}, the_image_template(tags={"a": ASKS, "b": "[nope()]"})),
+            "resources[1].tags.b",
+        ),
+        (
+            body(
+                {**IDENTITY, "name": "x"},
+                nested(
+                    {
+                        "expressionEvaluationOptions": {"scope": "inner"},
+                        "parameters": {"p": {"value": ASKS}},
+                        "template": {
+                            "parameters": {"p": {"type": "string"}},
+                            "resources": [
+                                {**IDENTITY, "name": "y", "tags": {"a": "[parameters('p')]", "b": "[nope()]"}}
+                            ],
+                            "outputs": {"o": {"type": "int", "value": "[add(1)]"}},
+                        },
+                    }
+                ),
+            ),
+            "resources[1].properties.template.resources[0].tags.b",
+        ),
         (body({**IDENTITY, "name": "x"}, {**IDENTITY, "name": "X"}), "also made"),
         ({"properties": {"mode": "Incremental", "templateLink": {"uri": "https://example.org"}}}, "are not fetched"),
         (body(nested({"templateLink": {"uri": "https://example.org"}})), "a linked deployment is not fetched"),
@@ -232,6 +269,13 @@ def test_mistakes_are_found_before_anything_is_made(service: InProcess, content:
         found = deployed(service, content)
         assert (found["provisioningState"], found["error"]) == ("Failed", refused.json()["error"])
     assert service.get(f"{GROUP}/resources").json()["value"] == []
+
+
+def test_a_resource_is_asked_by_its_type_and_name_as_the_oldest_templates_do(live: InProcess) -> None:
+    asked = f"[reference(concat('{IDENTITIES}/', 'made')).clientId]"
+    found = deployed(live, body({**IDENTITY, "name": "made"}, outputs={"o": {"type": "string", "value": asked}}))
+    assert found["provisioningState"] == "Succeeded", found["error"]
+    assert uuid.UUID(found["outputs"]["o"]["value"])
 
 
 def test_resources_that_wait_for_one_another_are_told(live: InProcess) -> None:

@@ -19,6 +19,7 @@ CONTEXT = DeploymentContext(
     template_name="d1",
 )
 MADE = {**IDENTITY, "name": "made"}
+ASKED = f"[reference(resourceId('{IDENTITIES}', 'made')).clientId]"
 
 
 def output(value: Any, kind: str = "string", **more: Any) -> dict[str, Any]:
@@ -39,9 +40,15 @@ def of_file(content: dict[str, Any]) -> ResolvedTemplate:
         {"o": "no object"},
         {"o": output("x", condition="[nothing()]")},
         {"o": output("[string(createObject('a'))]"), "fine": output("fine")},
+        {"o": output({"a": 1}), "p": output("1", "int"), "q": output([], "object"), "r": output(1, "bool")},
+        {"o": output("[null()]"), "fine": output("[null()]", nullable=True)},
+        {"o": {"value": "x"}, "p": output("x", "text"), "q": output("x", "securestrin")},
+        {"o": {"type": "array", "items": {"type": "int"}, "value": [1, "two"]}, "p": output("x", minLength=2)},
+        {"o": output([ASKED, "[nothing()]"], "array"), "p": output({"a": ASKED, "b": "[add(1)]"}, "object")},
     ],
-    ids=["function", "names", "elements", "loop", "form", "condition", "arguments"],
-)
+    ids=["function", "names", "elements", "loop", "form", "condition", "arguments", "type", "null", "no type", "limits",
+         "beside what waits"],
+)  # fmt: skip
 def test_both_refuse_the_same_outputs_at_the_same_places(service: InProcess, outputs: dict[str, Any]) -> None:
     add_group(service)
     for content in (

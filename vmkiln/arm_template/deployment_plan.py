@@ -15,10 +15,10 @@ from vmkiln.arm_template.deployment_template import NESTED, Deployment
 from vmkiln.arm_template.evaluation import Scope, copied, count_steps, evaluate_value
 from vmkiln.arm_template.json_path import member_path
 from vmkiln.arm_template.nested_deployment import NestedTemplate, nested_template, parameter_value
-from vmkiln.arm_template.parameters.declared_type import plain_kind, resolved
+from vmkiln.arm_template.parameters.declared_type import KINDS, first_mistakes, plain_kind, resolved, unknown_type
 from vmkiln.arm_template.parameters.deployment_parameters import GivenParameter
 from vmkiln.arm_template.plain_text import check_size
-from vmkiln.arm_template.planned_resource import PlannedResource, with_dependencies
+from vmkiln.arm_template.planned_resource import PlannedResource, with_dependencies, wrong_in
 from vmkiln.arm_template.values import kind_of, member
 from vmkiln.azure_names import group_id, subscription_scope
 from vmkiln.errors import Mistake, TemplateInvalid
@@ -206,11 +206,17 @@ class DeploymentPlan(Deployment):
             plan.see_through(resource.scope)
             return plan
         scope = replace(resource.scope, runtime=runtime)
-        given = {
-            name.lower(): GivenParameter(name, parameter_value(entry, scope), False)
-            for name, entry in nested.parameters(scope).items()
-        }
-        plan = DeploymentPlan(nested.template, given, context, budget=self.budget, secrets=resource.scope.secrets)
+        given: dict[str, GivenParameter] = {}
+        unknown: dict[str, TemplateInvalid] = {}
+        for name, entry in nested.parameters(scope).items():
+            try:
+                given[name.lower()] = GivenParameter(name, parameter_value(entry, scope), False)
+            except TemplateInvalid as error:
+                unknown[name.lower()] = error
+        if wrong := [mistake for error in unknown.values() for mistake in wrong_in(error)]:
+            raise TemplateInvalid(wrong)
+        secrets = resource.scope.secrets
+        plan = DeploymentPlan(nested.template, given, context, unknown=unknown, budget=self.budget, secrets=secrets)
         self._children.append(plan)
         return plan
 
@@ -279,14 +285,17 @@ class DeploymentPlan(Deployment):
         if not isinstance(declared, dict):
             raise TemplateInvalid([Mistake(path, "must be an object with type and value")])
         scope = replace(self._scope, runtime=runtime)
-        kind, is_secure = plain_kind(resolved(declared, self.document, self.budget))
+        kind, is_secure = plain_kind(schema := resolved(declared, self.document, self.budget))
+        if kind not in KINDS:
+            raise TemplateInvalid([unknown_type(path, declared, schema, of="outputs")])
         if not self.output_is_wanted(name, runtime):
             return None
-        kind = kind or "string"
         shown = f"Secure{kind.capitalize()}" if is_secure else kind.capitalize()
         value = self._output(declared, scope, path)
         if is_secure:
             scope.secrets.add(value)
+        if wrong := first_mistakes(value, declared, self.document, path, self.budget, is_secure=is_secure):
+            raise TemplateInvalid(wrong)
         return Output(shown, value, is_secure=is_secure)
 
     def outputs(self, runtime: Runtime | None, *, with_secrets: bool = False) -> dict[str, Any]:
@@ -302,25 +311,22 @@ class DeploymentPlan(Deployment):
         return found
 
     def output_mistakes(self, runtime: Runtime) -> list[Mistake]:
-        """What is wrong with outputs, as far as it can be said; those that wait for the state of resources are not."""
+        """What is wrong with outputs, as far as it can be said; `runtime` is `runtime_before`."""
         found: list[Mistake] = []
-        for _ in self._each_output(runtime, found, leaves_out_waiting=True):
+        for _ in self._each_output(runtime, found):
             pass
         return found
 
-    def _each_output(
-        self, runtime: Runtime | None, mistakes: list[Mistake], *, leaves_out_waiting: bool = False
-    ) -> Iterator[tuple[str, Output | None]]:
-        """Each output with its name, as `output` gives it; what is wrong with others is added to `mistakes`."""
+    def _each_output(self, runtime: Runtime | None, mistakes: list[Mistake]) -> Iterator[tuple[str, Output | None]]:
+        """Each output with its name, as `output` gives it; what is wrong with others is added to `mistakes`.
+
+        That it waits for a resource is nothing wrong.
+        """
         for name in self.declared_outputs:
             try:
                 output = self.output(name, runtime)
-            except NotReady:
-                if not leaves_out_waiting:
-                    raise
-                continue
             except TemplateInvalid as error:
-                mistakes += error.mistakes
+                mistakes += wrong_in(error)
                 if self.budget.is_spent or len(mistakes) >= MOST_MISTAKES:
                     return
                 continue

@@ -22,7 +22,14 @@ from vmkiln.arm_template.nested_deployment import Written, is_computed, paramete
 from vmkiln.arm_template.parameters.deployment_parameters import GivenParameter
 from vmkiln.arm_template.parameters.given_references import GivenReferences
 from vmkiln.arm_template.plain_text import check_size
-from vmkiln.arm_template.planned_resource import PlannedResource, names_of, plain_name, tail_of
+from vmkiln.arm_template.planned_resource import (
+    PlannedResource,
+    left_out,
+    names_of,
+    plain_name,
+    resource_info,
+    tail_of,
+)
 from vmkiln.arm_template.values import Later, member
 from vmkiln.azure_names import ProvisioningState
 from vmkiln.errors import Mistake, MistakeKind, TemplateInvalid
@@ -230,11 +237,9 @@ class LocalDeployment(DeploymentPlan):
             return [self._state_of(item, path, is_full=is_full).whole() for item in chosen]
         found = self._found(asked)
         if found is not None and not found[0].is_wanted:
-            message = f"`{found[0].name}` is left out, because of its condition"
-            raise TemplateInvalid([Mistake(path, message)])
+            raise left_out(found[0], path)
         if function == "resourceinfo" and found is not None:
-            item = found[0]
-            return {"id": item.id, "name": item.name, "type": item.type, "apiVersion": item.api_version}
+            return resource_info(found[0])
         if function == "reference" and found is not None:
             return found[1]._state_of(found[0], path, is_full=is_full)
         if function == "listoutputswithsecurevalues" and found is not None and found[0].type.lower() == NESTED:

@@ -2,18 +2,23 @@
 
 A name is a symbolic name, the name of a loop, an id, a bare name, or a type with a name. An id may spell a resource
 group as a resource of its subscription, and may lack the group that a nested deployment goes to.
+
+Before the resources are there, whoever asks for the state of one is answered with a mistake of a kind of its own. So
+the evaluation goes on beside it, and finds there what would else be found when half of the resources are made.
 Source: "Define the order for deploying resources"; `subscriptionResourceId` and `resourceId` of the "Resource
 functions" reference.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from vmkiln.arm_template.budget import LETTERS_A_STEP
+from vmkiln.arm_template.deployment_template import NESTED
 from vmkiln.arm_template.evaluation import Scope, count_steps
 from vmkiln.arm_template.json_path import member_path
+from vmkiln.errors import Mistake, MistakeKind, TemplateInvalid
 
 _GROUP = re.compile(
     r"(subscriptions/[^/]+)(?:/resourcegroups/[^/]*)?/providers/microsoft\.resources/resourcegroups/([^/]+)"
@@ -73,6 +78,17 @@ def with_dependencies(resources: Sequence[PlannedResource]) -> list[PlannedResou
     return found
 
 
+def meant_by(text: str, resources: Sequence[PlannedResource]) -> PlannedResource | None:
+    """The resource that an id or name means, as `dependsOn` may spell it; by its loop's name none is meant. Pure."""
+    wanted, tail = plain_name(text), tail_of(text)
+    for item in resources:
+        typed = f"{item.type}/{item.name}".lower()  # as the oldest templates have it
+        if wanted in (plain_name(item.key), plain_name(item.id), item.name.lower(), typed):
+            return item
+    alike = [item for item in resources if tail and item.type.lower() == NESTED and tail_of(item.id) == tail]
+    return alike[0] if len(alike) == 1 else None
+
+
 def names_of(resource: PlannedResource) -> set[str]:
     """Everything a template may call a resource by, as `plain_name` has it."""
     typed = f"{resource.type}/{resource.name}".lower()
@@ -90,3 +106,40 @@ def tail_of(name: str) -> str:
     """What an id says after its place: `microsoft.x/types/name`, in lower case; '' for what is no id; pure."""
     plain = plain_name(name)
     return plain.rpartition("/providers/")[2] if plain.startswith("subscriptions/") and "/providers/" in plain else ""
+
+
+# before any of them is made
+
+
+def runtime_before(resources: Sequence[PlannedResource]) -> Callable[[str, list[Any], str], Any]:
+    """What answers the functions that ask for the state of resources, when none of these is made yet."""
+
+    def runtime(function: str, arguments: list[Any], path: str) -> Any:
+        if not arguments or not isinstance(arguments[0], str):
+            raise TemplateInvalid([Mistake(path, f"{function}() takes the name or id of a resource")])
+        asked = arguments[0]
+        item = meant_by(asked, resources)
+        if item is not None and function == "resourceinfo":
+            return resource_info(item)
+        if item is not None and function == "reference" and not item.is_wanted:
+            raise left_out(item, path)
+        if item is None and function == "reference" and not asked.startswith("/"):
+            raise TemplateInvalid([Mistake(path, f"the resource `{asked[:200]}` is not defined in the template")])
+        raise TemplateInvalid([Mistake(path, f"waits for `{asked[:200]}`", kind=MistakeKind.NOT_KNOWN_YET)])
+
+    return runtime
+
+
+def resource_info(item: PlannedResource) -> dict[str, str]:
+    """What `resourceInfo()` gives; pure."""
+    return {"id": item.id, "name": item.name, "type": item.type, "apiVersion": item.api_version}
+
+
+def left_out(item: PlannedResource, path: str) -> TemplateInvalid:
+    """That the state of a resource is asked for which is not made."""
+    return TemplateInvalid([Mistake(path, f"`{item.name}` is left out, because of its condition")])
+
+
+def wrong_in(error: TemplateInvalid) -> list[Mistake]:
+    """The mistakes that stay when the resources are there; pure."""
+    return [mistake for mistake in error.mistakes if mistake.kind is not MistakeKind.NOT_KNOWN_YET]

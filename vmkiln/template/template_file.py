@@ -93,7 +93,8 @@ def read_image_template(
             resource, used = fill_placeholders(body, given)
             used |= fill_placeholders({"": whole}, given)[1]  # such as what stands in Terraform's `parent_id`
             _refuse_unused([parameter for name, parameter in given.items() if name not in used])
-            return _resolved(resource, file_name, context, NO_SECRETS)
+            typed = [source.partition("=")[0].strip() for source in references if isinstance(source, str)]
+            return _with_unasked(_resolved(resource, file_name, context, NO_SECRETS), typed)
         document = {"parameters": _asked_for(text, given), "resources": [{"type": IMAGE_TEMPLATE, **body}]}
     from vmkiln.arm_template.local_deployment import LocalDeployment  # noqa: PLC0415
     from vmkiln.arm_template.parameters.given_references import (  # noqa: PLC0415 (most are no deployments)
@@ -108,9 +109,15 @@ def read_image_template(
     deployment = LocalDeployment(document, mine, context, references=told)
     try:
         deployment.check_given()
-        return _of_deployment(deployment, file_name, template_name, context)
+        return _with_unasked(_of_deployment(deployment, file_name, template_name, context), told.unasked())
     except TemplateInvalid as error:
         raise _masked(error, SecretMask.of(deployment.secrets)) from None
+
+
+def _with_unasked(found: ResolvedTemplate, unasked: Sequence[str]) -> ResolvedTemplate:
+    """The template, with a warning for each reference that was given and is of no use; pure."""
+    told = [f"--reference {name}: nothing in the template asks for it" for name in unasked]
+    return replace(found, warnings=(*found.warnings, *told))
 
 
 def _of_deployment(

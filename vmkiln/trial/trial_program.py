@@ -18,6 +18,7 @@ from vmkiln.arm_template.deployment_context import DeploymentContext
 from vmkiln.arm_template.deployment_plan import DeploymentPlan, NotReady, Runtime
 from vmkiln.arm_template.deployment_template import NESTED
 from vmkiln.arm_template.parameters.deployment_parameters import GivenParameter
+from vmkiln.arm_template.planned_resource import runtime_before
 from vmkiln.errors import Mistake, TemplateInvalid
 
 MOST_MEMORY_BYTES = 256 * 1024**2
@@ -107,20 +108,18 @@ def _asking(ask: Ask, level: int) -> Runtime:
     return runtime
 
 
-def _unknown(_function: str, _arguments: list[Any], _path: str) -> Any:
-    raise NotReady("another resource")
-
-
 def _all_of(plan: DeploymentPlan) -> None:
-    for item in plan.planned():
+    items = plan.planned()
+    runtime = runtime_before(items)  # goes on beside what waits, as the service does
+    for item in items:
         try:
             if item.type.lower() == NESTED:
-                _all_of(plan.child(item, _unknown))
+                _all_of(plan.child(item, runtime))
             else:
-                plan.body(item, _unknown)
-        except (NotReady, TemplateInvalid):
+                plan.body(item, runtime)
+        except TemplateInvalid:
             continue
-    plan.output_mistakes(_unknown)  # goes on behind one that waits, as the service does
+    plan.output_mistakes(runtime)
     plan.parameter_values()
 
 

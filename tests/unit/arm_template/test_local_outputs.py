@@ -132,11 +132,18 @@ def test_keys_that_are_given_are_secrets() -> None:
     template = document([image(tags={"x": f"[{asks}.value]"})], outputs=outputs)
     found = read(template, references=(f"listKeys({account})={keys}",))
     assert [one.value for one in found.outputs] == ["***", "AccountKey=***", "key1"]
+    assert not [warning for warning in found.warnings if "--reference" in warning]
     assert found.mask(f"the log has {key}") == "the log has ***"
     far = output("[concat('so: ', listOutputsWithSecureValues('/far', '2022-09-01').pw)]")
     assert told({"far": far}, references=('listOutputsWithSecureValues(/far)={"pw": "hunter22"}',))["far"].value == (
         "so: ***"
     )
+
+
+@pytest.mark.parametrize("template", [document([image()]), image(name="web")], ids=["a deployment", "a body"])
+def test_a_reference_that_nothing_asks_for_is_told(template: dict[str, Any]) -> None:
+    found = read(template, references=("/subscriptions/s/none={}",))
+    assert "--reference /subscriptions/s/none: nothing in the template asks for it" in found.warnings
 
 
 def test_parameters_that_only_outputs_need_did_not_make_the_image() -> None:

@@ -160,7 +160,7 @@ def _mistake_text(mistake: Mistake, api_version: str, kind: str) -> str:
             )
         case MistakeKind.LOST_TARGET:
             return f"Validation failed: {mistake.message}"
-        case MistakeKind.VALUE | MistakeKind.NOT_KNOWN_HERE:
+        case MistakeKind.VALUE | MistakeKind.NOT_KNOWN_HERE | MistakeKind.NOT_KNOWN_YET:
             told = f"Field '{name}' has a bad value: {mistake.message}{more}. {REQUIREMENTS}"
             return f"Validation failed: '{where}': {told}"
 

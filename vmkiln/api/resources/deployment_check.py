@@ -3,6 +3,8 @@
 import functools
 import hashlib
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from vmkiln.api.identity.caller import Permission
@@ -13,10 +15,10 @@ from vmkiln.api.resources.deployment_scripts import script_mistakes
 from vmkiln.api.resources.providers import provider_bodies
 from vmkiln.api.staging.staging_resources import ONLY_HERE
 from vmkiln.arm_template.deployment_context import DeploymentContext
-from vmkiln.arm_template.deployment_plan import DeploymentPlan, NotReady
+from vmkiln.arm_template.deployment_plan import DeploymentPlan
 from vmkiln.arm_template.deployment_template import NESTED
 from vmkiln.arm_template.parameters.deployment_parameters import GivenParameter
-from vmkiln.arm_template.planned_resource import PlannedResource
+from vmkiln.arm_template.planned_resource import PlannedResource, runtime_before, wrong_in
 from vmkiln.azure_names import DEPLOYMENT, DEPLOYMENT_SCRIPT, IMAGE_TEMPLATE, RESOURCE_GROUP, subscription_scope
 from vmkiln.buildable.locations import LOCATION_HINT
 from vmkiln.errors import ArmError, Mistake, TemplateInvalid
@@ -148,6 +150,34 @@ def _given(parameters: Any) -> dict[str, GivenParameter]:
 
 def check(call: Call, plan: DeploymentPlan) -> list[PlannedResource]:
     """Everything that can be known before anything is made. Raises: `TemplateInvalid`, `ArmError`."""
+    bodies: list[_Body] = []
+    mistakes = _mistakes_in(call, plan, "", bodies)
+    for body in bodies:  # last, in what is left of the budget: each has one of its own when it is made
+        if plan.budget.is_spent:
+            break
+        wrong = _body_of(body.plan, body.resource)[1]
+        mistakes += [] if plan.budget.is_spent else [_below(body.inside, mistake) for mistake in wrong]
+    if mistakes:
+        raise TemplateInvalid(list(dict.fromkeys(mistakes)))
+    if plan.budget.is_spent:
+        plan.budget.renew()
+    return plan.planned()
+
+
+@dataclass(frozen=True)
+class _Body:
+    """What is put for a resource of a deployment, whose place in the root's template is `inside`."""
+
+    plan: DeploymentPlan
+    resource: PlannedResource
+    inside: str
+
+
+def _mistakes_in(call: Call, plan: DeploymentPlan, inside: str, bodies: list[_Body]) -> list[Mistake]:
+    """What is wrong in one deployment and in those nested in it; bodies that are looked at last are added to `bodies`.
+
+    Raises: `TemplateInvalid` when its resources cannot be named, `ArmError`.
+    """
     resources = plan.planned()
     served = provider_bodies(call.service.routes)
     mistakes: list[Mistake] = []
@@ -175,13 +205,13 @@ def check(call: Call, plan: DeploymentPlan) -> list[PlannedResource]:
             mistakes += _image_template_mistakes(plan, resource)
         elif resource.type.lower() == DEPLOYMENT_SCRIPT.lower():
             mistakes += _script_mistakes(plan, resource)
-        elif resource.type.lower() == NESTED and resource.path not in nested:
+        elif resource.type.lower() != NESTED:
+            bodies.append(_Body(plan, resource, inside))
+        elif resource.path not in nested:
             nested.add(resource.path)  # instances of a loop are alike
-            mistakes += _nested_mistakes(call, plan, resource)
-    mistakes += plan.output_mistakes(_unknown)
-    if mistakes:
-        raise TemplateInvalid(list(dict.fromkeys(mistakes)))
-    return resources
+            mistakes += _nested_mistakes(call, plan, resource, inside, bodies)
+    mistakes += plan.output_mistakes(runtime_before(resources))
+    return mistakes
 
 
 def type_of(resource: PlannedResource) -> str:
@@ -199,8 +229,8 @@ def type_of(resource: PlannedResource) -> str:
 def _location_mistakes(call: Call, plan: DeploymentPlan, resource: PlannedResource) -> list[Mistake]:
     """What is wrong with where a resource is to be made, unless it is there or waits for the state of other ones."""
     try:
-        location = plan.location(resource, _unknown)
-    except (NotReady, TemplateInvalid):  # which whatever makes it says
+        location = plan.location(resource, runtime_before(plan.planned()))
+    except TemplateInvalid:  # which whatever makes it says
         return []
     group = "/".join(resource.id.split("/")[:5])
     problem = location_problem(call, location, resource.type, group=group) if location else ""
@@ -209,57 +239,57 @@ def _location_mistakes(call: Call, plan: DeploymentPlan, resource: PlannedResour
     return [Mistake(f"{resource.path}.location", problem, LOCATION_HINT)]
 
 
-def _unknown(_function: str, _arguments: list[Any], _path: str) -> Any:
-    raise NotReady("another resource")
-
-
-def _nested_mistakes(call: Call, plan: DeploymentPlan, resource: PlannedResource) -> list[Mistake]:
-    """What is wrong in a nested deployment, unless it waits for the state of other resources."""
+def _nested_mistakes(
+    call: Call, plan: DeploymentPlan, resource: PlannedResource, around: str, bodies: list[_Body]
+) -> list[Mistake]:
+    """What is wrong in a nested deployment, but for what waits for the state of other resources."""
     inside = f"{resource.path}.properties.template"
     try:
-        child = plan.child(resource, _unknown)
-    except NotReady:
-        return []
+        child = plan.child(resource, runtime_before(plan.planned()))
     except TemplateInvalid as error:
-        return _placed(error, inside, own=f"{resource.path}.properties")
+        return _placed(wrong_in(error), inside, own=f"{resource.path}.properties")
     try:
-        check(call, child)
+        return _placed(_mistakes_in(call, child, f"{around}{inside}.", bodies), inside)
     except TemplateInvalid as error:
-        return _placed(error, inside)
-    return []
+        return _placed(wrong_in(error), inside)
 
 
-def _placed(error: TemplateInvalid, inside: str, *, own: str = "") -> list[Mistake]:
+def _placed(mistakes: Sequence[Mistake], inside: str, *, own: str = "") -> list[Mistake]:
     """The mistakes with their paths from the root of the template; those that begin with `own` have them; pure."""
-    return [
-        mistake
-        if own and mistake.path.startswith(own)
-        else Mistake(f"{inside}.{mistake.path}", mistake.message, mistake.hint)
-        for mistake in error.mistakes
-    ]
+    return [mistake if own and mistake.path.startswith(own) else _below(f"{inside}.", mistake) for mistake in mistakes]
+
+
+def _below(inside: str, mistake: Mistake) -> Mistake:
+    return Mistake(f"{inside}{mistake.path}", mistake.message, mistake.hint)
+
+
+def _body_of(plan: DeploymentPlan, resource: PlannedResource) -> tuple[dict[str, Any] | None, list[Mistake]]:
+    """What is put for a resource, unless that waits for another one or is wrong: then what is wrong with it."""
+    try:
+        return plan.body(resource, runtime_before(plan.planned())), []
+    except TemplateInvalid as error:
+        return None, wrong_in(error)
 
 
 def _image_template_mistakes(plan: DeploymentPlan, resource: PlannedResource) -> list[Mistake]:
-    """What is wrong with an image template, unless it waits for the state of other resources."""
+    """What is wrong with an image template, as far as it does not wait for the state of other resources."""
+    body, mistakes = _body_of(plan, resource)
+    if body is None:
+        return mistakes
     try:
-        check_image_template(plan.body(resource, _unknown), api_version=resource.api_version.lower())
-    except NotReady:
-        return []
+        check_image_template(body, api_version=resource.api_version.lower())
     except TemplateInvalid as error:
-        return _placed(error, resource.path, own=resource.path)
+        return _placed(error.mistakes, resource.path, own=resource.path)
     return []
 
 
 def _script_mistakes(plan: DeploymentPlan, resource: PlannedResource) -> list[Mistake]:
-    """Why a script would be refused, unless it waits for the state of other resources."""
-    try:
-        body = plan.body(resource, _unknown)
-    except NotReady:
-        return []
-    except TemplateInvalid as error:
-        return _placed(error, resource.path, own=resource.path)
-    _, mistakes = script_mistakes(body, subscription_id=resource.id.split("/")[2])
-    return _placed(TemplateInvalid(mistakes), resource.path) if mistakes else []
+    """Why a script would be refused, as far as it does not wait for the state of other resources."""
+    body, mistakes = _body_of(plan, resource)
+    if body is None:
+        return mistakes
+    _, refused = script_mistakes(body, subscription_id=resource.id.split("/")[2])
+    return _placed(refused, resource.path)
 
 
 def known_properties(call: Call, plan: DeploymentPlan, resources: list[PlannedResource]) -> dict[str, Any]:

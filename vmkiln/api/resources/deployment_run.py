@@ -16,7 +16,7 @@ from vmkiln.api.resources.later_evaluations import Place, position_of, tried
 from vmkiln.arm_template.deployment_plan import DeploymentPlan, NotReady
 from vmkiln.arm_template.deployment_template import NESTED
 from vmkiln.arm_template.functions.resource_state import derived_members, ids_of
-from vmkiln.arm_template.planned_resource import PlannedResource, plain_name, tail_of
+from vmkiln.arm_template.planned_resource import PlannedResource, left_out, meant_by, resource_info
 from vmkiln.azure_names import IMAGE_TEMPLATE, NEWEST_API_VERSION, RESOURCE_GROUP, ProvisioningState
 from vmkiln.errors import ArmError, Mistake, TemplateInvalid
 from vmkiln.secrecy.secret_mask import SecretMask
@@ -233,7 +233,7 @@ class DeploymentRun:
         if not arguments or not isinstance(arguments[0], str):
             raise TemplateInvalid([Mistake(path, f"{function}() takes the name or id of a resource")])
         if function == "resourceinfo" and (item := self._found(arguments[0])) is not None:
-            return {"id": item.id, "name": item.name, "type": item.type, "apiVersion": item.api_version}
+            return resource_info(item)
         if function == "references":
             chosen = [item for item in self._resources if item.loop.lower() == arguments[0].lower()]
             is_full = any(str(item).lower() == "full" for item in arguments[1:])
@@ -252,17 +252,11 @@ class DeploymentRun:
         raise TemplateInvalid([Mistake(path, f"{function}() is not known here")])
 
     def _found(self, text: str) -> PlannedResource | None:
-        """The resource that an id or name means, as `dependsOn` may spell it; by its loop's name none is meant."""
-        wanted, tail = plain_name(text), tail_of(text)
-        for item in self._resources:
-            if wanted in (plain_name(item.key), plain_name(item.id), item.name.lower()):
-                return item
-        alike = [item for item in self._resources if tail and item.type.lower() == NESTED and tail_of(item.id) == tail]
-        return alike[0] if len(alike) == 1 else None
+        return meant_by(text, self._resources)
 
     def _state_of(self, item: PlannedResource, path: str, *, is_full: bool) -> Any:
         if not item.is_wanted:
-            raise TemplateInvalid([Mistake(path, f"`{item.name}` is left out, because of its condition")])
+            raise left_out(item, path)
         if item.is_existing:
             return self._outside(item.id, item.api_version, path, is_full=is_full)
         if item.key not in self._answers:

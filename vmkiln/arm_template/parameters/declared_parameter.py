@@ -5,13 +5,19 @@ No message tells the value of a secure parameter. Source: the "Parameters in ARM
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any
 
 from vmkiln.arm_template.budget import MOST_MISTAKES, Budget
 from vmkiln.arm_template.json_path import member_path
 from vmkiln.arm_template.lenient_json import read_json
-from vmkiln.arm_template.parameters.declared_type import ARTICLES, KINDS, plain_kind, resolved, type_mistakes
+from vmkiln.arm_template.parameters.declared_type import (
+    ARTICLES,
+    KINDS,
+    first_mistakes,
+    plain_kind,
+    resolved,
+    unknown_type,
+)
 from vmkiln.arm_template.parameters.deployment_parameters import GivenParameter
 from vmkiln.arm_template.values import member
 from vmkiln.errors import Mistake, TemplateInvalid
@@ -59,7 +65,7 @@ def declared_parameters(document: Mapping[str, Any], budget: Budget) -> dict[str
             raise TemplateInvalid([Mistake(path, str(error))]) from None
         kind, is_secure = plain_kind(schema)
         if kind not in KINDS:
-            mistakes.append(_unknown_type(path, declaration, schema))
+            mistakes.append(unknown_type(path, declaration, schema, of="parameters"))
         elif name.lower() in found:
             mistakes.append(Mistake(path, "is declared twice: names are without regard to case"))
         else:
@@ -69,16 +75,6 @@ def declared_parameters(document: Mapping[str, Any], budget: Budget) -> dict[str
     if mistakes:
         raise TemplateInvalid(mistakes)
     return found
-
-
-def _unknown_type(path: str, declaration: Mapping[str, Any], schema: Mapping[str, Any]) -> Mistake:
-    if "type" not in schema and (reference := member(declaration, "$ref")) is not None:
-        return Mistake(member_path(path, "$ref"), f"`{str(reference)[:200]}` is not among the template's definitions")
-    hint = "allowed are string, securestring, int, bool, object, secureObject, array"
-    where, kind = member_path(path, "type"), schema.get("type")
-    if kind is None:
-        return Mistake.missing(where, hint)
-    return Mistake(where, f"`{str(kind)[:80].lower()}` is not a type of parameters", hint)
 
 
 def given_value(parameter: DeclaredParameter, given: GivenParameter, budget: Budget) -> Any:
@@ -103,14 +99,7 @@ def _read_text(parameter: DeclaredParameter, text: str) -> Any:
 
 def check_value(parameter: DeclaredParameter, value: Any, budget: Budget) -> None:
     """Holds a value against type and limits. Raises TemplateInvalid with everything that is wrong with it."""
-    found = type_mistakes(
-        value, parameter.declaration, parameter.document, parameter.path, budget, is_secure=parameter.is_secure
-    )
-    try:
-        mistakes = list(islice(found, MOST_MISTAKES))
-    except ValueError as error:
-        mistakes = [Mistake(parameter.path, str(error))]
-    except RecursionError:
-        mistakes = [Mistake(parameter.path, "the value, or its type, is nested too deeply")]
+    declared, path = parameter.declaration, parameter.path
+    mistakes = first_mistakes(value, declared, parameter.document, path, budget, is_secure=parameter.is_secure)
     if mistakes:
         raise TemplateInvalid(mistakes)

@@ -1,14 +1,15 @@
-"""Types of parameters, and of functions' parameters: `type` with its limits, and the user's own of languageVersion 2.0.
+"""Types of parameters, also of functions, and of outputs: `type` with its limits, and the user's own.
 
-A declaration may name one of the template's `definitions` by `$ref`, describe members (`properties`,
-`additionalProperties`) and elements (`items`, `prefixItems`), and choose by a member (`discriminator`). No message
-tells a value of a secure type. Source: "Parameters in ARM templates"; "Type definitions in ARM templates".
+A declaration of languageVersion 2.0 may name one of the template's `definitions` by `$ref`, describe members
+(`properties`, `additionalProperties`) and elements (`items`, `prefixItems`), and choose by a member (`discriminator`).
+No message tells a value of a secure type. Source: "Parameters in ARM templates"; "Type definitions in ARM templates".
 """
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
-from vmkiln.arm_template.budget import Budget, some
+from vmkiln.arm_template.budget import MOST_MISTAKES, Budget, some
 from vmkiln.arm_template.json_path import member_path
 from vmkiln.arm_template.values import is_among, kind_of, member, member_of
 from vmkiln.errors import Mistake
@@ -64,6 +65,30 @@ def plain_kind(schema: Schema) -> tuple[str, bool]:
     named = schema.get("type", "")
     kind = named[:LONGEST_KIND].lower() if isinstance(named, str) else ""
     return kind.removeprefix(_SECURE), kind.startswith(_SECURE)
+
+
+def unknown_type(path: str, declaration: Schema, schema: Schema, *, of: str) -> Mistake:
+    """What is wrong with a declaration at `path` whose `resolved` form has no type that there is; pure."""
+    if "type" not in schema and (reference := member(declaration, "$ref")) is not None:
+        return Mistake(member_path(path, "$ref"), f"`{str(reference)[:200]}` is not among the template's definitions")
+    hint = "allowed are string, securestring, int, bool, object, secureObject, array"
+    where, kind = member_path(path, "type"), schema.get("type")
+    if kind is None:
+        return Mistake.missing(where, hint)
+    return Mistake(where, f"`{str(kind)[:80].lower()}` is not a type of {of}", hint)
+
+
+def first_mistakes(
+    value: Any, declaration: Schema, document: Schema, path: str, budget: Budget, *, is_secure: bool = False
+) -> list[Mistake]:
+    """The first of `type_mistakes`; that it is too much to look at is one, too."""
+    found = type_mistakes(value, declaration, document, path, budget, is_secure=is_secure)
+    try:
+        return list(islice(found, MOST_MISTAKES))
+    except ValueError as error:
+        return [Mistake(path, str(error))]
+    except RecursionError:
+        return [Mistake(path, "the value, or its type, is nested too deeply")]
 
 
 def type_mistakes(

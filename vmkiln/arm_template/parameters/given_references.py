@@ -18,30 +18,44 @@ _CALL = re.compile(r"\s*(\w+)\s*\((.*)\)\s*", re.DOTALL)
 
 @dataclass(frozen=True)
 class GivenReferences:
-    """Answers by function and name, both in lower case."""
+    """Answers by function and name, both in lower case; `typed` are those of the command line, as they are written."""
 
     answers: Mapping[tuple[str, str], Any] = field(default_factory=dict)
+    typed: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    _asked: set[tuple[str, str]] = field(default_factory=set, compare=False)
 
     def of(self, function: str, names: Iterable[str]) -> Any:
         """What was given for a resource of one of these names (as `plain_name` has them); None for nothing."""
-        return next((self.answers[function, name] for name in names if (function, name) in self.answers), None)
+        found = next((key for key in ((function, name) for name in names) if key in self.answers), None)
+        if found is None:
+            return None
+        self._asked.add(found)
+        return self.answers[found]
+
+    def unasked(self) -> list[str]:
+        """What was typed, and nothing has asked for so far; a file may well have more than one template needs."""
+        return [text for key, text in self.typed.items() if key not in self._asked]
 
 
 def given_references(sources: Sequence[ParameterFile | str]) -> GivenReferences:
     """All that was given; a later source wins. Raises TemplateInvalid with every mistake."""
     found: dict[tuple[str, str], Any] = {}
+    typed: dict[tuple[str, str], str] = {}
     mistakes: list[Mistake] = []
     for source in sources:
         try:
             for name, value in _pairs(source):
                 call = _CALL.fullmatch(name)
                 function, resource = (call[1].lower(), call[2]) if call else ("reference", name)
-                found[function, plain_name(resource.strip().strip("'"))] = value
+                key = function, plain_name(resource.strip().strip("'"))
+                found[key] = value
+                if isinstance(source, str):
+                    typed[key] = name
         except TemplateInvalid as error:
             mistakes += error.mistakes
     if mistakes:
         raise TemplateInvalid(mistakes)
-    return GivenReferences(found)
+    return GivenReferences(found, typed)
 
 
 def is_answer(text: str) -> bool:
