@@ -50,6 +50,11 @@ def template_names(incomplete: str) -> list[tuple[str, str]]:
     return _beginning(_names("template"), incomplete)
 
 
+def names_of_runs(incomplete: str) -> list[tuple[str, str]]:
+    """The names of the templates of which there are runs here, `vmkiln build`'s among them."""
+    return _beginning(_names("ran"), incomplete)
+
+
 def host_names(incomplete: str) -> list[tuple[str, str]]:
     """The hosts that are at work, each with its architecture."""
     return _beginning(_names("host"), incomplete)

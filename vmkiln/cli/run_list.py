@@ -25,12 +25,14 @@ NEWEST = """SELECT run_id, template_name, state, sub_state, started, ended, fact
     AND (? = '' OR lower(template_name) = lower(?)) ORDER BY started DESC LIMIT ?"""
 UNENDED = f"SELECT run_id, state FROM vmkiln_run WHERE state NOT IN ({', '.join('?' * len(TERMINAL_STATES))})"  # noqa: S608
 
-Named = Literal["image", "template", "host", "group", "principal", "key", "assignment", "place", "gone"]
+Named = Literal["image", "template", "ran", "host", "group", "principal", "key", "assignment", "place", "gone"]
 NAMES: Mapping[Named, str] = MappingProxyType(
     {
         "image": "SELECT artifact_id, kind FROM vmkiln_image ORDER BY created DESC LIMIT ?",
         "template": """SELECT name, resource_group FROM vmkiln_resource
             WHERE type = 'microsoft.virtualmachineimages/imagetemplates' ORDER BY created DESC LIMIT ?""",
+        "ran": """SELECT template_name, '' FROM vmkiln_run
+            GROUP BY template_name ORDER BY max(started) DESC LIMIT ?""",
         "host": """SELECT name, architecture FROM vmkiln_host
             WHERE NOT is_dead AND NOT is_stopped ORDER BY started DESC LIMIT ?""",
         "group": """SELECT name, substr(run_id, 1, 8) FROM vmkiln_staging_group

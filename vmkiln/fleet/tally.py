@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from vmkiln.store.rows import PhaseRow, RunRow
+from vmkiln.store.rows import PhaseRow, RunRow, seconds_between
 
 
 @dataclass
@@ -26,7 +26,7 @@ class Tally:
             for phase in phases:
                 if phase.ended is not None:
                     self.phases[phase.name] += 1
-                    seconds = (phase.ended - phase.started).total_seconds()
+                    seconds = seconds_between(phase.started, phase.ended)
                     self.phase_seconds[phase.name] = self.phase_seconds.get(phase.name, 0.0) + seconds
 
     def looked(self, *, cleaned_up: int, leftovers: int) -> None:

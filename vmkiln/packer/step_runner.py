@@ -233,8 +233,8 @@ def wait_for_restart(patience: float = 0.0) -> None:
     if scheduled is None and not is_going_down():
         return
     say(RESTARTING)
-    until = time.time() + RESTART_SECONDS + (scheduled or 0.0)
-    while time.time() < until:
+    until = time.monotonic() + RESTART_SECONDS + (scheduled or 0.0)
+    while time.monotonic() < until:
         time.sleep(LOOK_SECONDS)
         if scheduled is not None and seconds_until_scheduled() is None and not is_going_down():
             return  # it was called off

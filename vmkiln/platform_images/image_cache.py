@@ -74,8 +74,8 @@ class SourceImage:
     services: tuple[str, ...] = ()
 
     def age_days(self, now: datetime) -> float:
-        """Days since it was made or fetched."""
-        return (now - self.created).total_seconds() / 86400
+        """Days since it was made or fetched; none where the clock was set back since."""
+        return max(0.0, (now - self.created).total_seconds()) / 86400
 
 
 def cached_images(directory: Path) -> list[SourceImage]:

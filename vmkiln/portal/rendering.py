@@ -58,7 +58,7 @@ def when(text: str | None) -> str:
 def lasted(start: str | None, end: str | None) -> str:
     """How long something took, or has taken so far."""
     begun, ended = moment(start), None if not end or end.startswith(END_OF_TIME) else moment(end)
-    return "" if begun is None else duration(((ended or datetime.now(UTC)) - begun).total_seconds())
+    return "" if begun is None else duration(max(0.0, ((ended or datetime.now(UTC)) - begun).total_seconds()))
 
 
 def since(began: float | None, at: float) -> str:

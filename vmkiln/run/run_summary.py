@@ -4,6 +4,7 @@ from typing import Any
 
 from vmkiln.run.timeline.comparison import part_data, time_text
 from vmkiln.store.database import Store
+from vmkiln.store.rows import seconds_between
 from vmkiln.store.run_facts import beside_confinement
 
 
@@ -26,7 +27,7 @@ def summary_of(store: Store, run_id: str) -> dict[str, Any]:
                 "name": phase.name,
                 "started": time_text(phase.started),
                 "ended": time_text(phase.ended),
-                "seconds": round((phase.ended - phase.started).total_seconds(), 3) if phase.ended else None,
+                "seconds": round(seconds_between(phase.started, phase.ended), 3) if phase.ended else None,
             }
             for phase in store.runs.phases_of(run.run_id)
         ],

@@ -46,6 +46,11 @@ def asked_for_at(facts: Mapping[str, Any] | None) -> dict[str, datetime]:
     return {"started": datetime.fromisoformat(queued)} if queued else {}
 
 
+def seconds_between(started: datetime, ended: datetime) -> float:
+    """How long something took; nothing where the clock was set back meanwhile. Pure."""
+    return max(0.0, (ended - started).total_seconds())
+
+
 @dataclass(frozen=True)
 class RunRow:
     """A run as stored; `facts` has what was decided for it (exact source version, isolation level, peak memory).

@@ -264,6 +264,12 @@ class RunTable:
         rows = self._connections.rows(query.where(runs.c.state.in_(states)) if states else query)
         return [run_row({"template": {}, **row}) for row in rows]
 
+    def template_names(self) -> "Sequence[str]":
+        """The names of the templates of which there are runs, of the one that ran last first."""
+        query = sa.select(runs.c.template_name).group_by(runs.c.template_name)
+        found = self._connections.rows(query.order_by(sa.func.max(runs.c.started).desc()))
+        return [str(row["template_name"]) for row in found]
+
     def older(
         self, before: tuple[datetime, str] | None, *, states: Sequence[RunState] = (), limit: int
     ) -> "Sequence[RunRow]":

@@ -18,6 +18,7 @@ from vmkiln.cli.completing import (
     image_names,
     image_names_or_files,
     key_ids,
+    names_of_runs,
     platform_image_names,
     quarantined_names,
     role_names,
@@ -149,6 +150,20 @@ def test_a_shell_completes_names_of_images_templates_and_hosts(settings: Setting
     assert host_names("") == [("one", "x64")], "the other one has ended"
 
 
+def test_a_shell_completes_the_names_of_what_ran(settings: Settings) -> None:
+    with opened(settings.database) as store:
+        assert [found for found, _ in names_of_runs("web")] == store.runs.template_names()
+    assert [found for found, _ in names_of_runs("web1")] == ["web1"]
+
+
+def test_a_template_that_never_ran_is_told_with_the_one_meant(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert settings.database.exists()
+    assert listed("--template", "wbe1") == ["0"]
+    assert capsys.readouterr().err == "no run of a template `wbe1` is on record; did you mean `web1`?\n"
+
+
 def test_a_shell_completes_groups_principals_keys_and_roles(settings: Settings) -> None:
     assert (group_names(""), app_ids(""), key_ids(""), assignment_ids("")) == ([], [], [], [])
     with opened(settings.database) as store:
@@ -216,7 +231,8 @@ def test_chosen_runs_are_the_same_by_either_way(
     listed(*options)
     quick = capsys.readouterr()
     assert [line.split()[3] for line in quick.out.splitlines()[1:]] == states
-    assert ("no run is like that" in quick.err) is not bool(states)
+    assert quick.err == ("" if states else "no run of a template `none` is on record\n")
     monkeypatch.setattr("vmkiln.cli.run_list.read_run_list", lambda *_, **__: None)
     listed(*options)
-    assert capsys.readouterr().out == quick.out
+    by_the_store = capsys.readouterr()
+    assert (by_the_store.out, by_the_store.err.endswith(quick.err)) == (quick.out, True)

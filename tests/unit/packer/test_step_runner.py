@@ -82,6 +82,20 @@ def test_a_restart_that_comes_soon_behind_a_script_is_waited_for(
     assert (clock.now - begun >= step_runner.RESTART_SECONDS) == is_waited_for, "the VM takes it with it before"
 
 
+def test_a_clock_that_is_set_back_makes_nobody_wait_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the time service of the VM does it when it has asked a server."""
+    clock, said = _Clock(), []
+    begun = clock.now
+    monkeypatch.setattr(clock, "time", lambda: begun - 3600 + (clock.now - begun) / 2)
+    monkeypatch.setattr(step_runner, "time", clock)
+    monkeypatch.setattr(step_runner, "seconds_until_scheduled", lambda: None)
+    monkeypatch.setattr(step_runner, "is_going_down", lambda: True)
+    monkeypatch.setattr(step_runner, "say", lambda kind, _text=b"": said.append(kind))
+    step_runner.wait_for_restart()
+    assert said[-1] == step_runner.REMARK
+    assert clock.now - begun < step_runner.RESTART_SECONDS + 1
+
+
 @pytest.mark.parametrize(("has_left", "patience"), [(False, 0.0), (True, step_runner.AFTERMATH_SECONDS)])
 def test_a_script_that_left_one_running_is_given_time_to_set_a_restart_going(
     has_left: bool, patience: float, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

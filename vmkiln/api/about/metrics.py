@@ -14,7 +14,7 @@ from vmkiln import __version__, process_log
 from vmkiln.api.identity.caller import Permission
 from vmkiln.api.protocol.route import Answer, Call, Route, Service
 from vmkiln.run_state import GOING_ON, RunState
-from vmkiln.store.rows import HostRow, HostState
+from vmkiln.store.rows import HostRow, HostState, seconds_between
 
 MIB = 1024**2
 
@@ -35,7 +35,7 @@ class _Collector:
         for name in GOING_ON:
             states.add_metric([name], sum(run.state == name for run in going_on))
         yield states
-        waited = (self._service.now() - waiting[0].started).total_seconds() if waiting else 0
+        waited = seconds_between(waiting[0].started, self._service.now()) if waiting else 0
         yield GaugeMetricFamily("vmkiln_queue_oldest_seconds", "How long the oldest waiting run has waited.", waited)
         yield from self._room()
         hosts = GaugeMetricFamily("vmkiln_hosts", "Build hosts that are known, by state.", labels=["state"])

@@ -23,9 +23,9 @@ from vmkiln.files import locks
 from vmkiln.files.durable_file import make_folder, write_whole
 
 AUTHORITY_DAYS = 3650
-CERTIFICATE_DAYS = 397  # what clients accept at most
+CERTIFICATE_DAYS = 396  # with SKEW less than the 398 that clients accept at most
 RENEW_DAYS = 30
-SKEW = datetime.timedelta(minutes=5)
+SKEW = datetime.timedelta(days=1)  # no clock that is set back by hours, as on a machine's first day, makes them void
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,8 @@ def _lines(rows: Sequence[tuple[str, Row]]) -> list[str]:
     if not done:
         return []
     start = min(_moment(row["started"]) for _, row in done)
-    total = max((_moment(row["ended"]) - start).total_seconds() for _, row in done) or 1.0
+    total = max((_moment(row["ended"]) - start).total_seconds() for _, row in done)
+    total = total if total > 0 else 1.0  # the clock may have been set back meanwhile
     wide = max(LEAST_LABEL, *(len(name) for name, _ in done))
     lines = []
     for name, row in done:

@@ -27,6 +27,7 @@ from vmkiln.run_failures import VirtualMachineLost
 MEMORY, DEVICES, DISK, RECORD = "memory", "devices", "disk", "record.json"
 BEING_MADE, REFUSED = ".making-", ".refused"
 REFUSED_SECONDS = 86_400
+CLOCK_SECONDS = 60  # a note from further ahead was made while the clock was wrong, and is over
 BUSY_SECONDS = 900  # what took too long is the machine's fault of an hour, more often than that of what is saved
 LOCK_SECONDS = 3600  # or a build would make its lock's file anew each time
 MIB = 1024**2
@@ -73,7 +74,7 @@ def refusal(folder: Path, key: str) -> str:
     """The reason that is noted and not over; '' when none is."""
     path = folder / f"{key}{REFUSED}"
     try:
-        if time.time() - path.stat().st_mtime < REFUSED_SECONDS:
+        if -CLOCK_SECONDS < time.time() - path.stat().st_mtime < REFUSED_SECONDS:
             return path.read_text(errors="replace").strip() or "it could not be made"
     except FileNotFoundError:
         pass

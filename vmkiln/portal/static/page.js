@@ -12,7 +12,9 @@ export function ago(seconds) {
 export function showTimes(root = document) {
   for (const element of root.querySelectorAll("time[datetime]:not([data-exact])")) {
     const moment = new Date(element.dateTime);
-    const text = ago((Date.now() - moment) / 1000);
+    const seconds = (Date.now() - moment) / 1000;
+    // what was is never to come: the clock here, or that of the service, may be wrong
+    const text = ago("comes" in element.dataset ? seconds : Math.max(0, seconds));
     if (text) {
       element.title = exact.format(moment);
       element.textContent = text;

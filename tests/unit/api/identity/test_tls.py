@@ -28,6 +28,16 @@ def test_every_name_listened_on_is_verified_by_the_authority(tmp_path: Path) -> 
         verifier.verify(certificate(files), [])
 
 
+def test_a_clock_that_is_set_back_by_hours_leaves_it_good(tmp_path: Path) -> None:
+    """As on a machine that takes its hardware clock for UTC until it has asked a server."""
+    files = ensure_tls(tmp_path, NAMES, now=NOW)
+    for path in (files.certificate, files.authority):
+        found = x509.load_pem_x509_certificate(path.read_bytes())
+        assert found.not_valid_before_utc <= NOW - datetime.timedelta(hours=14)
+    found = certificate(files)
+    assert found.not_valid_after_utc - found.not_valid_before_utc < datetime.timedelta(days=398), "clients want that"
+
+
 def test_what_is_good_is_kept(tmp_path: Path) -> None:
     before = {path: path.read_bytes() for path in vars(ensure_tls(tmp_path, NAMES, now=NOW)).values()}
     ensure_tls(tmp_path, NAMES[:2], now=NOW + datetime.timedelta(days=300))

@@ -106,6 +106,13 @@ def test_what_did_not_work_is_not_tried_again_for_a_day(tmp_path: Path) -> None:
     saved_vm.make_room(tmp_path, most_bytes=0)
 
 
+def test_a_note_from_a_clock_that_was_ahead_is_over(tmp_path: Path) -> None:
+    saved_vm.refuse(tmp_path, KEY, "it did not run")
+    ahead = time.time() + 86_400
+    os.utime(tmp_path / f"{KEY}{saved_vm.REFUSED}", (ahead, ahead))
+    assert not saved_vm.is_refused(tmp_path, KEY)
+
+
 def test_what_took_too_long_is_tried_again_sooner(tmp_path: Path) -> None:
     saved_vm.refuse(tmp_path, KEY, "it took too long", seconds=saved_vm.BUSY_SECONDS)
     noted = tmp_path / f"{KEY}{saved_vm.REFUSED}"

@@ -38,9 +38,9 @@ def history(
     from vmkiln.preparation import opened_store
 
     states = read_states(state)
-    none = none_listed(states, template)
     with opened_store(read_settings(), say) as store:
         rows = store.runs.list(limit=None, states=states, template=template)
+        none = none_listed(states, template, () if rows else store.runs.template_names())
     found = by_name(rows) if by_template else [run_data(row) for row in rows[:limit]]
     if as_json:
         answer(found)
@@ -85,6 +85,8 @@ def _seconds(value: float | None) -> str:
 
 def run_data(row: RunRow) -> dict[str, Any]:
     """A run as the history tells it; pure. `by` is who asked: `service` or `command line`."""
+    from vmkiln.store.rows import seconds_between
+
     return {
         "run_id": row.run_id,
         "template": row.template_name,
@@ -92,7 +94,7 @@ def run_data(row: RunRow) -> dict[str, Any]:
         "state": str(row.state),
         "started": moment_text(row.started),
         "ended": moment_text(row.ended) if row.ended else None,
-        "seconds": round((row.ended - row.started).total_seconds(), 3) if row.ended else None,
+        "seconds": round(seconds_between(row.started, row.ended), 3) if row.ended else None,
         "by": "service" if row.template_id or "reason" in row.facts else "command line",  # its template may be deleted
     }
 

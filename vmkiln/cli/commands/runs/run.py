@@ -47,10 +47,12 @@ def list_(
 ) -> None:
     """List runs, the newest first."""
     states = read_states(state)
-    none = none_listed(states, template)
     settings = read_settings()
     if not as_json and (quick := _quick_list(settings, limit, states, template)) is not None:
-        _show_runs(quick, {}, none=none)
+        from vmkiln.cli.run_list import read_names
+
+        ran = [] if quick else [name for name, _ in read_names(settings.database, "ran", limit=MOST_LISTED_RUNS)]
+        _show_runs(quick, {}, none=none_listed(states, template, ran))
         return
     from vmkiln.preparation import opened_store
     from vmkiln.run.run_summary import summary_of
@@ -66,7 +68,8 @@ def list_(
                     summary["queue"] = {"position": position.position, "reason": position.reason}
             answer(found)
             return
-        _show_runs(rows, queue, none=none)
+        named = () if rows else store.runs.template_names()
+        _show_runs(rows, queue, none=none_listed(states, template, named))
 
 
 def _quick_list(
@@ -100,7 +103,7 @@ def _show_runs(runs: Sequence[RunRow | ListedRun], queue: Mapping[str, QueuePosi
                 run.run_id[:8],
                 f"{run.started:%Y-%m-%d %H:%M:%S}",
                 str(run.state),
-                f"{(run.ended - run.started).total_seconds():.0f} s" if run.ended else run.sub_state,
+                f"{max(0.0, (run.ended - run.started).total_seconds()):.0f} s" if run.ended else run.sub_state,
                 run.template_name
                 + _waiting_text(queue.get(run.run_id))
                 + (f"  (attempt {run.attempt})" if run.attempt > 1 else ""),
@@ -205,11 +208,15 @@ def flows(
             entries = (entry for line in lines if (entry := entry_of(line)) is not None)
             typer.echo(learned_list((entry for entry in entries if entry.vm in BUILD_VMS), unseen=unseen_flows(run)))
             return
+        is_told = False
         for line in lines:
             if dropped := dropped_in(line):
                 say(f"{dropped} more entries found no room")
             elif (entry := entry_of(line)) is not None:
                 typer.echo(line.rstrip() if as_json else harmless(told_flow(entry)))
+                is_told = True
+        if not is_told:
+            say("no connection of this run is on record; one is told when it is over")
 
 
 def unseen_flows(run: RunRow) -> str:
@@ -236,6 +243,8 @@ def receipts(run_id: RunArgument = "", as_json: JsonOption = False) -> None:
         return
     for receipt in found:
         typer.echo(told_receipt(receipt))
+    if not found:
+        say("nothing was made for this run")
 
 
 def told_receipt(receipt: Receipt) -> str:

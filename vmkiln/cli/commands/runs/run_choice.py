@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from vmkiln.cli.completing import template_names
+from vmkiln.cli.completing import names_of_runs
 from vmkiln.errors import InputError
+from vmkiln.harmless_text import harmless
 from vmkiln.run_state import RunState
 
 MOST_LISTED_RUNS = 1_000_000
@@ -31,13 +32,27 @@ StateOption = Annotated[
     ),
 ]
 OfTemplateOption = Annotated[
-    str, typer.Option("--template", help="Only runs of the template of this name.", autocompletion=template_names)
+    str, typer.Option("--template", help="Only runs of the template of this name.", autocompletion=names_of_runs)
 ]
 
 
-def none_listed(states: Sequence[RunState], template: str) -> str:
-    """What an empty list says; pure."""
-    return NONE_CHOSEN if states or template else NONE
+def none_listed(states: Sequence[RunState], template: str, ran: Sequence[str]) -> str:
+    """What an empty list says; `ran` are the names of the templates of which there are runs. Pure."""
+    if template and ran and (told := unknown_template(template, ran)):
+        return told
+    return NONE_CHOSEN if ran and (states or template) else NONE
+
+
+def unknown_template(name: str, ran: Sequence[str]) -> str:
+    """That there is no run of a template, with the name that was meant; '' when there is one. Pure."""
+    from difflib import get_close_matches
+
+    known = {one.lower(): one for one in ran}
+    if name.lower() in known:
+        return ""
+    near = get_close_matches(name.lower(), known, n=1)
+    guess = f"; did you mean `{harmless(known[near[0]])}`?" if near else ""
+    return f"no run of a template `{harmless(name)}` is on record{guess}"
 
 
 def read_states(words: Sequence[str] | None) -> tuple[RunState, ...]:
