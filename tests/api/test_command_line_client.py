@@ -354,6 +354,9 @@ def test_the_life_of_a_template(stubbed: Path, request: pytest.FixtureRequest, i
         assert vmkiln("template", "logs", "web", "-f", *where).exit_code == 0
     deleted = vmkiln("template", "delete", "web", *where)
     assert deleted.exit_code == 0, deleted.exception
+    none = vmkiln("template", "list", "-g", "rg1", "--subscription", SUBSCRIPTION)
+    assert "there is no image template in the resource group rg1 of the subscription" in none.stderr
+    assert error_of(vmkiln("template", "list", "-g", "nope", "--subscription", SUBSCRIPTION)).exit_code == 2
     for act in ("show", "delete"):
         assert error_of(vmkiln("template", act, "web", *where)).code == "ResourceNotFound"
 

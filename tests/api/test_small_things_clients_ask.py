@@ -37,6 +37,12 @@ def test_lists_end_after_as_many_as_are_wanted(filled: InProcess) -> None:
         assert (refused.status_code, code_of(refused)) == (400, "InvalidTopInQueryString")
 
 
+def test_lists_of_a_group_that_is_not_there_say_so(filled: InProcess) -> None:
+    for kind in ("ManagedIdentity/userAssignedIdentities", "VirtualMachineImages/imageTemplates", "Compute/galleries"):
+        refused = filled.get(f"{HERE}/resourceGroups/nope/providers/Microsoft.{kind}")
+        assert (refused.status_code, code_of(refused)) == (404, "ResourceGroupNotFound"), kind
+
+
 def test_deployments_are_chosen_by_their_state(filled: InProcess) -> None:
     deployments = f"{GROUP}/providers/Microsoft.Resources/deployments"
     good: dict[str, Any] = {"properties": {"mode": "Incremental", "template": {"resources": []}}}

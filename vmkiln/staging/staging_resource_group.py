@@ -20,6 +20,7 @@ from vmkiln.store.database import Store
 from vmkiln.store.rows import StagingGroupRow, StagingResourceRow
 
 MOST_NAME_LETTERS = 90
+LEAST_RUN_LETTERS = 4  # of the id of a run that a group is named by
 HELD = "Held"  # the state of a failed VM that lies on disk, sealed, beside all groups
 OF_A_TEMPLATE = ("imageTemplateName", "imageTemplateResourceGroupName")  # tags that say whose a group is
 
@@ -133,10 +134,15 @@ def storage_account_of(directory: Path, row: StagingGroupRow) -> StorageAccount:
 
 
 def find(store: Store, name: str, *, with_deleted: bool = True) -> StagingGroupRow:
-    """The group whose name is, or begins with, `name`. Raises: `InputError` when there is none or more than one."""
-    rows = [row for row in store.staging.list_groups(with_deleted=with_deleted) if row.name.startswith(name)]
+    """The group whose name is, or begins with, `name`; else that of the run whose id begins so.
+
+    Raises: `InputError` when there is none or more than one.
+    """
+    rows = store.staging.list_groups(with_deleted=with_deleted)
     exact = [row for row in rows if row.name == name]
-    found = exact or rows
+    found = exact or [row for row in rows if row.name.startswith(name)]
+    if not found and len(name) >= LEAST_RUN_LETTERS:
+        found = [row for row in rows if row.run_id.startswith(name.lower())]
     if len(found) != 1 or not name:
         problem = "no staging resource group begins" if not found else "more than one staging resource group begins"
         raise InputError(f"{problem} with `{name}`", hint="`vmkiln staging list` shows them")

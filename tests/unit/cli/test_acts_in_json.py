@@ -87,6 +87,14 @@ def test_what_is_done_to_principals_is_told(told: Any) -> None:
     assert told("principal delete", app_id) == {"deleted": app_id}
 
 
+def test_a_role_in_a_group_that_is_not_there_is_given_and_told(told: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    app_id = told("principal create", "ci")["appId"]
+    with pytest.raises(SystemExit) as ended:
+        main.main(["role", "assign", "Reader", app_id, "--scope", "/subscriptions/s/resourceGroups/web"])
+    assert ended.value.code == 0
+    assert "there is no resource group web yet" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -67,6 +67,8 @@ WRONG_WORDS = (
     (("image", "show", "nothing"), "`vmkiln image list`"),
     (("image", "boot", "nothing"), "`vmkiln image list`"),
     (("image", "verify"), "no image is named"),
+    (("image", "warm", "Debian:debian-12:13x"), "did you mean Debian:"),
+    (("prepare", "--platform-image", "Debian:debian-12:13x"), "did you mean Debian:"),
     (("context", "use", "nothing"), "`vmkiln login URL`"),
     (("role", "assign", "King", "x", "--scope", "/"), "Contributor"),
     (("explain", "properties.customise"), "properties.customize"),

@@ -136,3 +136,13 @@ def test_what_is_not_in_quarantine_is_refused(
 ) -> None:
     del restored
     assert isinstance(vmkiln("image", *words).exception, kind)
+
+
+@pytest.mark.parametrize("words", [("adopt", "--all"), ("purge", "--all")])
+def test_that_nothing_was_in_quarantine_is_told(
+    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VMKILN_HOME", str(tmp_path / "empty"))
+    done = vmkiln("image", *words)
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert done.stderr.endswith("no image is in quarantine\n")

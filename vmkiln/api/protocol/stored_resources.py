@@ -15,7 +15,7 @@ from vmkiln.api.protocol.listing import PAGE, page, readable
 from vmkiln.api.protocol.revision import check_etag, etag_of, system_data
 from vmkiln.api.protocol.route import Answer, Body, Call, Route
 from vmkiln.api.protocol.tags import check_location, location_mistakes, refuse, tag_mistakes
-from vmkiln.azure_names import ProvisioningState, group_id, plain_location
+from vmkiln.azure_names import ProvisioningState, plain_location
 from vmkiln.errors import ArmError, Mistake
 from vmkiln.store.rows import ResourceRow
 
@@ -199,8 +199,10 @@ def list_all(kind: Kind, call: Call) -> Answer:
 
 
 def _check_above_list(kind: Kind, call: Call) -> None:
-    group = group_id(call.names["subscriptionId"], call.names["resourceGroupName"])
-    above = call.resource_id.rpartition("/")[0] if len(kind.names) > 1 else group
+    if len(kind.names) == 1:
+        group_of(call)
+        return
+    above = call.resource_id.rpartition("/")[0]
     if call.service.store.resources.get(above) is None:
         raise ArmError(404, "ResourceNotFound", f"'{above}' was not found.")
 

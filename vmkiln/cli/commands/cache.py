@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vmkiln.cli.completing import names_of_runs
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.manual.examples import examples
 from vmkiln.cli.output import answer, say, show_rows
@@ -86,7 +87,10 @@ def show(
 @app.command("prune")
 @examples("vmkiln cache prune --max-age 24", "vmkiln cache prune --template web")
 def prune(
-    template: Annotated[str, typer.Option("--template", help="Only those of the template of this name.")] = "",
+    template: Annotated[
+        str,
+        typer.Option("--template", help="Only those of the template of this name.", autocompletion=names_of_runs),
+    ] = "",
     max_age: Annotated[
         float, typer.Option("--max-age", metavar="HOURS", min=0, help="Only those that are older; 0: of any age.")
     ] = 0,
@@ -96,11 +100,11 @@ def prune(
     from vmkiln.host.saved import saved_vm
 
     now = time.time()
-    gone = [
-        one
-        for one in _kept()
-        if template.lower() in {"", one.about.template.lower()} and one.age_seconds(now) >= max_age * HOUR_SECONDS
-    ]
+    kept = _kept()
+    chosen = [one for one in kept if template.lower() in {"", one.about.template.lower()}]
+    if template and not chosen:
+        _check_ran(template, [one.about.template for one in kept])
+    gone = [one for one in chosen if one.age_seconds(now) >= max_age * HOUR_SECONDS]
     told = _as_data(gone)
     for one in gone:
         saved_vm.discard(one.saved)
@@ -110,7 +114,18 @@ def prune(
     for line in told:
         _say(f"deleted {str(line['key'])[:SHORT]} ({line['template']}: behind `{line['step']}`)")
     if not told:
-        say("nothing that is kept of builds is to be deleted")
+        of = f" of `{harmless(template)}`" if template else ""
+        say(f"nothing that is kept{of} is older than {max_age:g} h" if chosen else f"nothing is kept of builds{of}")
+
+
+def _check_ran(template: str, kept: list[str]) -> None:
+    """Raises: `InputError` for a template of which nothing is kept, and that never ran here: it is another's name."""
+    from vmkiln.cli.commands.runs.run_choice import unknown_template
+    from vmkiln.preparation import opened_store
+
+    with opened_store(read_settings(), say) as store:
+        if told := unknown_template(template, [*kept, *store.runs.template_names()]):
+            raise InputError(f"--template: {told}", hint="`vmkiln cache list` has what is kept, of which template")
 
 
 def _say(line: str) -> None:

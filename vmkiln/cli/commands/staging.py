@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Staging resource groups and what is in them.")
 GroupArgument = Annotated[
-    str, typer.Argument(help="A group's name, or the beginning of it.", autocompletion=group_names)
+    str, typer.Argument(help="A group's name, or its run's id, or the beginning of it.", autocompletion=group_names)
 ]
 
 

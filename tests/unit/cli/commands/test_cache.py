@@ -12,7 +12,10 @@ from typer.testing import CliRunner
 from vmkiln.cli.main import app
 from vmkiln.errors import InputError
 from vmkiln.host.saved import memory_file, saved_vm
+from vmkiln.run_state import RunState
 from vmkiln.settings import Settings
+from vmkiln.store.database import opened, utc_now
+from vmkiln.store.rows import RunRow
 from vmkiln.warm import checkpoint
 
 
@@ -84,3 +87,25 @@ def test_it_deletes_those_that_are_named_and_no_other(folder: Path, words: tuple
     gone = {one["key"] for one in told("prune", *words)}
     assert {one.key for one in checkpoint.all_of(folder)} == left
     assert gone | left == {"aa1", "aa2", "bb3"}
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_template_that_nobody_knows_is_told_with_the_one_meant() -> None:
+    result = CliRunner().invoke(app, ["cache", "prune", "--template", "wbe"])
+    assert isinstance(result.exception, InputError)
+    assert result.exception.message == "--template: no run of a template `wbe` is on record; did you mean `web`?"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--template", "app"), "nothing is kept of builds of `app`"),
+        (("--template", "db", "--max-age", "48"), "nothing that is kept of `db` is older than 48 h"),
+        (("--max-age", "48"), "nothing that is kept is older than 48 h"),
+    ],
+)
+def test_what_was_not_there_to_be_deleted_is_told(folder: Path, words: tuple[str, ...], said: str) -> None:
+    with opened(Settings(home=folder.parents[1]).database) as store:
+        store.runs.add(RunRow("1", "app", "rg", {}, RunState.FAILED, "", "", "", "", {}, utc_now(), utc_now()))
+    result = CliRunner().invoke(app, ["cache", "prune", *words])
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", f"{said}\n")

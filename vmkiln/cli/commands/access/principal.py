@@ -286,7 +286,10 @@ def assign(
         with audited(store, ROLE_WRITE, given, role=word, principalId=object_id.lower()) as act:
             row = store.principals.assign(object_id, word, scope, assignment_id=assignment_id)
             act.resource_id = role_id(row.scope, row.assignment_id)  # of the one that was there, when there was one
+        is_missing = len(words) == len(("subscriptions", "resourcegroups")) and store.resources.get(row.scope) is None
     told_value(row.assignment_id, _told_role(row), as_json=as_json)
+    if is_missing:
+        say(f"there is no resource group {segments[-1]} yet; the role is good once it is made")
 
 
 @role_app.command("list")

@@ -25,7 +25,7 @@ from vmkiln.cli.commands.images.image_import import (
     size_of,
     urn,
 )
-from vmkiln.cli.commands.images.kept_image import ImageArgument, find_image, reference_in
+from vmkiln.cli.commands.images.kept_image import ImageArgument, find_image, known_reference
 from vmkiln.cli.commands.images.provenance import provenance, verify
 from vmkiln.cli.commands.images.quarantine import adopt, purge, quarantine
 from vmkiln.cli.commands.images.warm import warm
@@ -182,6 +182,8 @@ def boot(
         raise InputError("--ssh: a Windows image has no cloud-init to be told by who may enter")
     if port and not ssh:
         raise InputError("--port goes with --ssh")
+    if not ssh and row.os_type != "Windows":
+        say("Ctrl-A X ends it; a built image has no account to log in with, as in Azure: `--ssh` makes a key for it")
     disk_format = "raw" if row.format == "vhd" else row.format
     boot_disk(
         Disk(row.path, disk_format, read_only=True),
@@ -329,7 +331,7 @@ def prepare(
     from vmkiln.preparation import opened_store, prepared_host
     from vmkiln.template.source import PlatformImageSource
 
-    references = [reference_in(text) for text in platform_image or ()]
+    references = [known_reference(text) for text in platform_image or ()]
     if template is not None:
         resolved = read_template(template, None, resource_group="vmkiln", subscription=NO_SUBSCRIPTION)
         source = resolved.image_template.properties.source

@@ -51,3 +51,15 @@ def reference_in(text: str) -> PlatformImageReference:
         raise InputError(f"`{text}` is not PUBLISHER:OFFER:SKU[:VERSION]", hint="such as Debian:debian-12:12")
     publisher, offer, sku = parts[:3]
     return PlatformImageReference(publisher, offer, sku, parts[3] if len(parts) == 4 else "latest")
+
+
+def known_reference(text: str) -> PlatformImageReference:
+    """The same, which the catalogue has: looked at before anything is made ready for it.
+
+    Raises: `InputError`, `ImageNotFound`.
+    """
+    from vmkiln.platform_images.platform_image import plan_platform_image
+
+    settings, reference = read_settings(), reference_in(text)
+    plan_platform_image(reference, cache_directory=settings.image_cache, user_catalogue=settings.catalogue)
+    return reference

@@ -25,6 +25,7 @@ NamesArgument = Annotated[
     list[str] | None,
     typer.Argument(help="ARM ids, or the ends of them (`hello-linux`).", autocompletion=quarantined_names),
 ]
+NONE = "no image is in quarantine"
 AllOption = Annotated[bool, typer.Option("--all", help="All that `vmkiln image quarantine` lists.")]
 
 
@@ -71,7 +72,7 @@ def quarantine(as_json: JsonOption = False) -> None:
     rows = [
         [f"{row.created:%Y-%m-%d %H:%M}", row.kind, f"{row.size_bytes >> 20} MiB", row.artifact_id] for row in found
     ]
-    show_rows(["CREATED", "KIND", ">SIZE", "ID"], rows, none="no image is in quarantine")
+    show_rows(["CREATED (UTC)", "KIND", ">SIZE", "ID"], rows, none=NONE)
 
 
 @examples("vmkiln image adopt web")
@@ -90,6 +91,8 @@ def adopt(names: NamesArgument = None, is_all: AllOption = False, as_json: JsonO
                 typer.echo(f"adopted {row.artifact_id}")
     if as_json:
         answer({"adopted": [row.artifact_id for row in newest.values()]})
+    elif not newest:
+        say(NONE)
 
 
 @examples("vmkiln image purge --all")
@@ -119,3 +122,5 @@ def purge(
                 typer.echo(f"deleted {row.artifact_id}")
     if as_json:
         answer({"deleted": [row.artifact_id for row in rows]})
+    elif not rows:
+        say(NONE)

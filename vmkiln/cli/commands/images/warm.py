@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vmkiln.cli.commands.images.kept_image import reference_in
+from vmkiln.cli.commands.images.kept_image import known_reference
 from vmkiln.cli.completing import platform_image_names
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.manual.examples import examples
@@ -38,7 +38,7 @@ def warm(
     from vmkiln.run.starts.warming import warmed
     from vmkiln.template.source import PlatformImageSource
 
-    named = reference_in(image)
+    named = known_reference(image)
     source = PlatformImageSource(
         type="PlatformImage", publisher=named.publisher, offer=named.offer, sku=named.sku, version=named.version
     )

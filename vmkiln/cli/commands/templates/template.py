@@ -181,8 +181,15 @@ def list_(
             (item["id"].split("/")[4], item["name"], item["properties"]["provisioningState"], _last_state(item))
             for item in found
         ],
-        none="there is no image template yet; `vmkiln template create NAME FILE -g GROUP` makes one",
+        none=f"there is no image template {_where(group, subscription)}; "
+        f"`vmkiln template create NAME FILE -g {group or 'GROUP'}` makes one",
     )
+
+
+def _where(group: str, subscription: str) -> str:
+    """Where an empty list looked; pure."""
+    named = [f"the resource group {group}"] * bool(group) + [f"the subscription {subscription}"] * bool(subscription)
+    return f"in {' of '.join(named)}" if named else "yet"
 
 
 def _last_state(item: Any) -> str:

@@ -58,8 +58,13 @@ def boot(*words: str) -> int:
 
 
 @pytest.mark.usefixtures("home")
-def test_an_image_is_entered_only_when_that_is_asked_for(booted: list[dict[str, Any]]) -> None:
-    assert (boot("web"), boot("web", "--ssh", "--minutes", "5")) == (0, 0)
+def test_an_image_is_entered_only_when_that_is_asked_for(
+    booted: list[dict[str, Any]], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert boot("web") == 0
+    assert "no account to log in with" in capfd.readouterr().err, "told before, not found out at the prompt"
+    assert boot("web", "--ssh", "--minutes", "5") == 0
+    assert "no account" not in capfd.readouterr().err
     plain, entered = booted
     assert (plain["entrance"], plain["has_seed"]) == (None, False)
     assert (entered["entrance"].tap != "", entered["has_seed"]) == (True, True)
