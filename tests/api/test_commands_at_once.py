@@ -135,7 +135,8 @@ def test_a_service_that_does_not_answer_is_told(settings: Settings, monkeypatch:
 
 def test_beside_a_service_commands_ask_it(settings: Settings) -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "VMKILN_HOME": str(settings.home)}
-    service = subprocess.Popen([sys.executable, "-m", "stub_service"], env=environment, stdout=subprocess.PIPE)
+    words = [sys.executable, "-m", "stub_service", str(settings.home)]
+    service = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE)
     try:
         commands = [
             subprocess.Popen([sys.executable, "-m", "vmkiln", *REST], env=environment, stdout=subprocess.PIPE,
@@ -144,6 +145,7 @@ def test_beside_a_service_commands_ask_it(settings: Settings) -> None:
         ]  # fmt: skip
         told = [command.communicate(timeout=300) for command in commands]
         assert [command.returncode for command in commands] == [0] * 2, told
+        assert service.poll() is None
     finally:
         service.terminate()
         service.wait(30)

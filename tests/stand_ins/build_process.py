@@ -2,20 +2,22 @@
 
     python -m stand_ins.build_process HOME
 
-Reads requests as JSON lines: `{"run_id", "moment", "is_kept"}`; answers each with the process's id. All slow modules
-are loaded once, so that many processes can be started, and can die, in a second. `moment` says where the run is held
-(see guest.py); a run that is kept belongs to an image template of the service, and waits again when its process dies.
+Reads requests as JSON lines: `{"runner", "run_id", "moment", "is_kept"}`; answers each with the process's id. All slow
+modules are loaded once, so that many processes can be started, and can die, in a second. `moment` says where the run is
+held (see guest.py); a run that is kept belongs to an image template of the service, and waits again when its process
+dies.
 """
 
 import asyncio
+import contextlib
 import functools
 import json
 import os
 import signal
 import sys
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +37,7 @@ from vmkiln.run import building, packer_phase, vm_pair
 from vmkiln.run.finished.resuming import resumed
 from vmkiln.run.gates import windows_hygiene
 from vmkiln.run.guest import guest_report, windows_source
-from vmkiln.run.run_context import BuildHost, ResolvedSource, RunRequest, Submission
+from vmkiln.run.run_context import BuildHost, ResolvedSource, RunRequest, Submission, Tell
 from vmkiln.run.run_event import PhaseStarted, RunEvent
 from vmkiln.run.workflow import execute
 from vmkiln.run_state import Phase, RunState
@@ -113,6 +115,8 @@ class Asked:
     moment: str
     is_kept: bool
     lie: str = ""
+    name: str = ""  # of a command's template; the run's when left out
+    target: str = ""  # what its managed image is called after; the run when left out
 
 
 def hold(asked: Asked, directory: Path, moment: str) -> None:
@@ -167,13 +171,12 @@ def _request(settings: Settings, store: Store, asked: Asked) -> RunRequest:
     return RunRequest(**{**vars(request), **kept})
 
 
-def run_in_service(settings: Settings, asked: Asked) -> None:
-    """The run as the service, or a worker, does it: with room kept for it, and writing only while it has the run."""
-    attempt = 1
+def stood_in(settings: Settings, asked: Asked, attempt: Callable[[], int] = lambda: 1) -> Tell:
+    """Have the slow parts of this process stood in for, and hold the run at its moment; gives who hears its events."""
     resolve = building.resolve_source
 
     def folder() -> Path:
-        return run_directory.folder_of(settings.runs, asked.run_id, attempt=attempt)
+        return run_directory.folder_of(settings.runs, asked.run_id, attempt=attempt())
 
     async def resolve_source(host: BuildHost, *arguments: object, **named: object) -> ResolvedSource:
         hold(asked, folder(), "validated")
@@ -206,10 +209,22 @@ def run_in_service(settings: Settings, asked: Asked) -> None:
     if asked.lie:  # what is waited for in vain is not waited for long
         vm_pair.REPORT_SECONDS, vm_pair.POWER_OFF_SECONDS, guest_report.REPORT_SECONDS = 2, 2, 2
         packer_phase.OutputLimit = functools.partial(OutputLimit, 1024 * 1024, 4 * 1024 * 1024)  # type: ignore[misc,assignment]
+    return tell
+
+
+def host_of(settings: Settings, store: Store) -> BuildHost:
+    """A machine whose container image nobody looks into."""
     nothing = settings.home / "container-group"
     image = ContainerImage(nothing, nothing, nothing, "digest", "1.6.6")
+    return BuildHost(settings, store, Accelerator.TCG, "a stand-in", image, 2, 8192, None)
+
+
+def run_in_service(settings: Settings, asked: Asked) -> None:
+    """The run as the service, or a worker, does it: with room kept for it, and writing only while it has the run."""
+    attempt = 1
+    tell = stood_in(settings, asked, lambda: attempt)
     with opened(settings.database_address) as store:
-        host = BuildHost(settings, store, Accelerator.TCG, "a stand-in", image, 2, 8192, None)
+        host = host_of(settings, store)
         request = _request(settings, store, asked)
         attempt = request.attempt
 
@@ -221,7 +236,42 @@ def run_in_service(settings: Settings, asked: Asked) -> None:
         store.hosts.release(asked.run_id, incarnation=request.incarnation, attempt=attempt)
 
 
+def run_by_command(settings: Settings, asked: Asked) -> None:
+    """The run as `vmkiln build` does it, from its command line to its exit code, which is the last line it prints."""
+    from vmkiln import preparation
+    from vmkiln.cli import main as command_line
+    from vmkiln.run import workflow
+
+    tell = stood_in(settings, asked)
+    execute_all = workflow.execute
+
+    @contextlib.asynccontextmanager
+    async def prepared_host(settings: Settings, store: Store, _: Callable[[str], None]) -> AsyncIterator[BuildHost]:
+        async with launching.kept():
+            yield host_of(settings, store)
+
+    async def executed(host: BuildHost, request: RunRequest, told: Tell) -> dict[str, Any]:
+        def both(event: RunEvent) -> None:
+            told(event)
+            tell(event)
+
+        return await execute_all(host, replace(request, run_id=asked.run_id), both)
+
+    preparation.prepared_host, workflow.execute = prepared_host, executed  # type: ignore[assignment]
+    template = settings.home / "templates" / asked.run_id / f"{asked.name or asked.run_id}.json"
+    template.parent.mkdir(parents=True)
+    template.write_text(template_text(asked.target or asked.run_id))
+    os.environ |= {"VMKILN_HOME": str(settings.home), "VMKILN_CHECKPOINTS": str(settings.checkpoints)}
+    words = ["build", str(template), "-g", "rg", "--summary-file", str(settings.home / f"{asked.run_id}.md")]
+    try:
+        command_line.main(words)
+    except SystemExit as ended:
+        sys.stdout.flush()
+        os.write(1, f"exit code {ended.code}\n".encode())
+
+
 RUNNERS: dict[str, Callable[[Settings, Asked], None]] = {"service": run_in_service}
+COMMAND = "command"
 
 
 def _child(settings: Settings, runner: str, asked: Asked) -> None:
@@ -234,7 +284,7 @@ def _child(settings: Settings, runner: str, asked: Asked) -> None:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     status = 0
     try:
-        RUNNERS[runner](settings, asked)
+        {**RUNNERS, COMMAND: run_by_command}[runner](settings, asked)
     except BaseException as error:
         os.write(2, f"{type(error).__name__}: {error}\n".encode())
         status = 1

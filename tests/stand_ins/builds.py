@@ -66,11 +66,16 @@ class Builds:
     environment: dict[str, str]
     started: list[Build] = field(default_factory=list)
 
-    def start(self, run_id: str, *, runner: str, moment: str = "", is_kept: bool = False, lie: str = "") -> Build:
-        """A run in a process of its own; held when it comes to `moment`. `lie` is what its container group tells."""
+    def start(
+        self, run_id: str, *, runner: str, moment: str = "", is_kept: bool = False, lie: str = "", **more: str
+    ) -> Build:
+        """A run in a process of its own; held when it comes to `moment`. `lie` is what its container group tells.
+
+        A command's `more` may be the `name` of its template, and its `target`.
+        """
         assert self.server.stdin is not None
         assert self.server.stdout is not None
-        asked = {"runner": runner, "run_id": run_id, "moment": moment, "is_kept": is_kept, "lie": lie}
+        asked = {"runner": runner, "run_id": run_id, "moment": moment, "is_kept": is_kept, "lie": lie, **more}
         self.server.stdin.write(json.dumps(asked) + "\n")
         self.server.stdin.flush()
         process_id = int(self.server.stdout.readline())

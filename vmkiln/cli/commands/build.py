@@ -35,11 +35,12 @@ from vmkiln.cli.template_options import (
     VirtualNetworksOption,
 )
 from vmkiln.cli.view.waterfall import waterfall
-from vmkiln.errors import InputError
+from vmkiln.errors import InputError, StorageFailed
 from vmkiln.harmless_text import harmless_lines
-from vmkiln.run_state import RunState, told_failure
+from vmkiln.run_state import Phase, RunState, told_failure
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from vmkiln.cli.template_options import GivenTemplate
@@ -59,6 +60,7 @@ ResumeOption = Annotated[
 ]
 
 
+CLEANS_UP = "cleaning up already; how the run ended stays as it is"
 LONGEST_HOLD_MINUTES = 24 * 60
 OnErrorOption = Annotated[
     OnError,
@@ -153,8 +155,8 @@ def built(
     Raises: what the run failed for, `InputError` before it begins.
     """
     from vmkiln.arm_template.local_outputs import outputs_as_data, outputs_lines
-    from vmkiln.cli.interrupts import run_to_end
-    from vmkiln.run.run_event import Notice, RunEnded
+    from vmkiln.cli.interrupts import Parting, run_to_end
+    from vmkiln.run.run_event import Notice, PhaseStarted, RunEnded
 
     if summary_file is not None:
         from vmkiln.cli.written.target_file import check_target
@@ -163,26 +165,63 @@ def built(
     given = _checked(options)
     request = replace(request_of(options, given), retry_of=retry_of)
     outputs = outputs_as_data(given.resolved.outputs)
-    with _view(progress, ci_marks, as_json=as_json) as view:
-        for warning in given.resolved.warnings:
-            view.tell(Notice(warning, is_warning=True))
+    parting = Parting()
+    ended: list[dict[str, Any]] = []
+    try:
+        with _view(progress, ci_marks, as_json=as_json) as view:
+            for warning in given.resolved.warnings:
+                view.tell(Notice(warning, is_warning=True))
 
-        def tell(event: RunEvent) -> None:
-            if as_json and outputs and isinstance(event, RunEnded) and event.state is RunState.SUCCEEDED:
-                _print_line(json.dumps({"event": "DeploymentOutputs", "outputs": outputs}))
-            view.tell(event)
+            def tell(event: RunEvent) -> None:
+                if as_json and outputs and isinstance(event, RunEnded) and event.state is RunState.SUCCEEDED:
+                    _print_line(json.dumps({"event": "DeploymentOutputs", "outputs": outputs}))
+                view.tell(event)
+                if isinstance(event, PhaseStarted) and event.phase is Phase.CLEANING_UP:
+                    parting.text = CLEANS_UP
+                elif isinstance(event, RunEnded):
+                    ended.append(event.summary)
 
-        summary = run_to_end(_build(request, tell, is_cold=options.cold, resume=resume))
+            summary = run_to_end(_build(request, tell, is_cold=options.cold, resume=resume), parting=parting)
+    except BaseException:
+        for told in ended:  # a run that failed or was cancelled has an id, and may have published something
+            try:
+                _append(summary_file, told)
+            except StorageFailed as error:  # why the run ended is what counts
+                say(f"warning: {error.message}")
+            if not as_json:
+                print_summary(told, tells_message=False)
+        raise
     if not as_json:
         print_summary(summary)
-        if summary["state"] == RunState.SUCCEEDED:
-            typer.echo("".join(f"{line}\n" for line in outputs_lines(outputs)), nl=False)
+    _append(summary_file, summary)
+    if summary["state"] != RunState.SUCCEEDED:
+        raise told_failure(summary["state"], f"the run ended {summary['state']}: {summary['message']}")
+    if not as_json:
+        typer.echo("".join(f"{line}\n" for line in outputs_lines(outputs)), nl=False)
+        for words in next_commands(summary):
+            say(f"next: `{words}`")
+
+
+def next_commands(summary: Mapping[str, Any]) -> list[str]:
+    """What is done with the first image that a run published; pure."""
+    published = [
+        one["artifact_id"] for one in summary["outputs"] if one["artifact_id"] and one["state"] == RunState.SUCCEEDED
+    ]
+    if not published:
+        return []
+    name = published[0].rpartition("/")[2]
+    image = published[0] if "/versions/" in published[0].lower() else name  # the end of a version's id says little
+    enter = "" if summary.get("facts", {}).get("os_type") == "Windows" else " --ssh"
+    file = published[0].split("/")[-3 if image != name else -1]
+    return [f"vmkiln image boot {image}{enter}", f"vmkiln image export {image} {file}.qcow2"]
+
+
+def _append(summary_file: Path | None, summary: dict[str, Any]) -> None:
+    """Raises: `StorageFailed`."""
     if summary_file is not None:
         from vmkiln.cli.view.run_report import append_report
 
         append_report(summary_file, summary)
-    if summary["state"] != RunState.SUCCEEDED:
-        raise told_failure(summary["state"], f"the run ended {summary['state']}: {summary['message']}")
 
 
 def _checked(options: BuildOptions) -> GivenTemplate:
@@ -253,10 +292,10 @@ def _print_line(text: str) -> None:
     sys.stdout.flush()
 
 
-def print_summary(summary: dict[str, Any]) -> None:
-    """A run's outcome: its outputs, where the time went, what is left of its staging resource group."""
+def print_summary(summary: dict[str, Any], *, tells_message: bool = True) -> None:
+    """A run's outcome: its outputs, where the time went; its message, unless an error tells it."""
     typer.echo(f"\nrun {summary['run_id']}: {summary['state']}")
-    if summary["message"]:
+    if summary["message"] and tells_message:
         typer.echo(f"  {harmless_lines(summary['message'])}")
     if summary["state"] == RunState.FAILED:
         typer.echo(f"  why, as far as is known: vmkiln run failure {summary['run_id'][:8]}")

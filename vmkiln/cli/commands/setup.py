@@ -57,9 +57,8 @@ def setup(
         )
     say(f"3 of 3: vmkiln build {file}")
     built(BuildOptions(file), Progress.AUTO, CiMarks.NONE, as_json=False)
-    for words in ("vmkiln image list", f"vmkiln image boot {FIRST} --ssh" if template is None else "", "vmkiln serve"):
-        if words:
-            say(f"next: `{words}`")
+    for words in ("vmkiln image list", "vmkiln serve"):  # beside what the build says of its image
+        say(f"next: `{words}`")
 
 
 def refuse_missing(findings: tuple[Finding, ...]) -> None:

@@ -51,7 +51,7 @@ def test_a_fit_machine_builds_a_first_image_and_is_told_what_comes_next(
     assert [options.template for options in asked] == [Path("first-image.json")]
     body = json.loads((tmp_path / "first-image.json").read_text())
     assert check_image_template({name: body[name] for name in ("location", "identity", "properties")}).warnings == ()
-    assert "vmkiln image boot first-image --ssh" in done.stderr
+    assert "vmkiln serve" in done.stderr
     (tmp_path / "first-image.json").write_text("{}")
     CliRunner().invoke(app, ["setup"])
     assert (tmp_path / "first-image.json").read_text() == "{}", "what is there is the user's"

@@ -132,6 +132,30 @@ async def test_a_build_with_a_secret_in_a_step_keeps_no_disk(tmp_path: Path, sto
     assert not Settings(home=tmp_path).saved_vms.exists()
 
 
+@pytest.mark.parametrize("is_late", [False, True], ids=["before its keys are read", "before it is copied"])
+async def test_what_is_pruned_beside_a_build_costs_it_its_steps_alone(
+    is_late: bool, tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await kept(tmp_path, store)
+    run = a_run(tmp_path, store, "second")
+    hit = await whole_builds.found(run, BUILD)
+    assert hit is not None
+    take_over = build_keys.take_over
+
+    def pruned(*arguments: Any, **named: Any) -> bool:
+        found = take_over(*arguments, **named) if is_late else True
+        saved_vm.discard(hit.saved)
+        return found if is_late else take_over(*arguments, **named)
+
+    monkeypatch.setattr(build_keys, "take_over", pruned)
+    own = run.directory / "build-vm.qcow2"
+    assert await whole_builds.taken(run, hit, own, name=BUILD_VM) == ""
+    (warning,) = [one.text for one in run.told if isinstance(one, Notice) and one.is_warning]
+    assert warning.startswith("the disk that was kept is not used: ")
+    assert not own.exists()
+    assert not saved_vm.is_refused(Settings(home=tmp_path).saved_vms, hit.key), "the next build keeps one again"
+
+
 async def test_a_disk_with_a_changed_byte_is_thrown_away_and_the_steps_run(tmp_path: Path, store: Store) -> None:
     await kept(tmp_path, store)
     run = a_run(tmp_path, store, "second")
