@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,7 +14,7 @@ from vmkiln.cli.audited import audited
 from vmkiln.cli.completing import host_names
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.manual.examples import examples
-from vmkiln.cli.output import answer, say, show_data, show_rows
+from vmkiln.cli.output import answer, moment_text, say, show_data, show_rows
 from vmkiln.cli.template_options import JsonOption
 from vmkiln.errors import InputError, VmkilnError
 from vmkiln.harmless_text import harmless
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from vmkiln.store.rows import HostRow
 
 WAIT_SECONDS = 1.0
+MOMENTS = ("started", "lease_until")
 app = typer.Typer(no_args_is_help=True, help="Build hosts: who is at work, what they have, how one is taken out.")
 NameArgument = Annotated[str, typer.Argument(help="The host's name.", autocompletion=host_names)]
 
@@ -36,8 +38,14 @@ def _found(store: Store, name: str) -> HostRow:
 
 def _told(store: Store, host: HostRow, *, now: float) -> dict[str, object]:
     runs = [placed.run_id for placed in store.hosts.placed(incarnation=host.incarnation)]
-    # `boot` is what 0.1.0 called an incarnation; it goes with the next release
-    return {"state": host.state_at(now), **asdict(host), "boot": host.incarnation, "runs": runs}
+    moments = {f"{name}_at": _moment(getattr(host, name)) for name in MOMENTS}
+    # `boot` is what 0.1.0 called an incarnation, and MOMENTS were numbers until 0.2.0; they go with the next release
+    return {"state": host.state_at(now), **asdict(host), **moments, "boot": host.incarnation, "runs": runs}
+
+
+def _moment(seconds: float) -> str:
+    """A time of the database, in seconds since 1970, as all our JSON has times; pure."""
+    return moment_text(datetime.fromtimestamp(seconds, UTC))
 
 
 @app.command("list")
@@ -82,7 +90,8 @@ def show(name: NameArgument, as_json: JsonOption = False) -> None:
 
     with opened_store(read_settings(), say) as store:
         told = _told(store, _found(store, name), now=store.hosts.now())
-    show_data(told, as_json=as_json)
+    people = {name: value for name, value in told.items() if name not in MOMENTS}
+    show_data(told if as_json else people, as_json=as_json)
 
 
 @app.command()
