@@ -20,6 +20,7 @@ from vmkiln.api.protocol.background import Background
 from vmkiln.api.protocol.dispatcher import Dispatcher, RouteTable
 from vmkiln.api.protocol.route import Answer, Service
 from vmkiln.api.resource_types import ALL_ROUTES
+from vmkiln.api.shells.meetings import Meetings
 from vmkiln.audit.audit_log import AuditLog
 from vmkiln.azure_names import ProvisioningState
 from vmkiln.errors import ArmError
@@ -204,6 +205,7 @@ def started(
     *,
     shared: SharedStorage | None = None,
     background: Background | None = None,
+    shells: Meetings | None = None,
 ) -> InProcess:
     """A service with this store and this work; what goes on after an answer is done in the request, unless told."""
     dispatcher = Dispatcher(route_table())
@@ -216,7 +218,17 @@ def started(
     audit = AuditLog(store.audit)
     after = background or AtOnce()
     service = Service(
-        Settings(home), store, access, work, dispatch, after, an_issuer(), ALL_ROUTES, audit, shared=shared
+        Settings(home),
+        store,
+        access,
+        work,
+        dispatch,
+        after,
+        an_issuer(),
+        ALL_ROUTES,
+        audit,
+        shared=shared,
+        shells=Meetings() if shells is None else shells,
     )
     return InProcess(service, access, work, application(service, dispatcher))
 

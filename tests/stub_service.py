@@ -19,7 +19,8 @@ from vmkiln.api.identity.access_control import AccessControl
 from vmkiln.api.identity.first_start import ensure_owner, service_directory
 from vmkiln.api.identity.issuer import ensure_issuer
 from vmkiln.api.identity.tls import ensure_tls, listen_names, names_of
-from vmkiln.listener import Address, bound, serve
+from vmkiln.api.shells.meetings import Meetings
+from vmkiln.listener import Address, bound, meetings, serve
 from vmkiln.preparation import opened_store
 from vmkiln.run.room import Room
 from vmkiln.service import only_service, remember_endpoint, running
@@ -41,17 +42,19 @@ async def main(settings: Settings) -> None:
         tls = ensure_tls(directory / "tls", listen_names("127.0.0.1"), now=utc_now())
         issuer = ensure_issuer(directory, settings.keys_folder)
         ensure_owner(store, settings.home, tenant_id=issuer.tenant_id)
-        url = f"https://localhost:{listening.getsockname()[1]}"
+        port = listening.getsockname()[1]
+        url = f"https://localhost:{port}"
 
         async def on_ready() -> None:
             remember_endpoint(settings, url)
             sys.stdout.write(url + "\n")
             sys.stdout.flush()
 
-        access = AccessControl(store, issuer, names=names_of(tls.certificate))
-        async with running(
-            settings, store, access, issuer=issuer, build=stub_build.stub_build(settings, store)
-        ) as application:
+        names = names_of(tls.certificate)
+        access, authority = AccessControl(store, issuer, names=names), tls.authority.read_text()
+        near, far = meetings(Address("127.0.0.1", port), port, settings.service_url, authority, names)
+        build, shells = stub_build.stub_build(settings, store), Meetings(near, far)
+        async with running(settings, store, access, issuer=issuer, build=build, shells=shells) as application:
             await serve(application, listening, certificate=tls.certificate, key=tls.key, on_ready=on_ready)
 
 

@@ -12,7 +12,7 @@ import logging
 import os
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from vmkiln.lifetime import ending
 from vmkiln.listening.connections import Connections
 from vmkiln.listening.few_lines import FewLines
 from vmkiln.listening.http_connection import HttpConnection
+from vmkiln.shells.order import Meeting
 
 DEFAULT = "127.0.0.1:8443"
 KEEP_ALIVE_SECONDS = 30
@@ -71,6 +72,30 @@ def parse_address(text: str) -> Address:
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach an address; pure."""
     return host in {"localhost", "::1"} or host.startswith("127.")
+
+
+def meetings(
+    address: Address, port: int, service_url: str, authority: str, names: Collection[str]
+) -> tuple[Meeting, Meeting | None]:
+    """Where the host of this machine meets its visitors, and where other hosts do, if these reach it.
+
+    `authority` (PEM) is what they trust, `names` is what the certificate is for.
+    """
+    is_everywhere = address.host in {"", "0.0.0.0", "::"}  # noqa: S104 (compared, not bound)
+    here, there = ("localhost", socket.gethostname()) if is_everywhere else (address.host, address.host)
+    near = Meeting(_url(here, port), authority, _name_for(here, names))
+    if service_url:
+        return near, Meeting(service_url.rstrip("/"), authority, is_public=True)
+    return near, None if is_loopback(address.host) else Meeting(_url(there, port), authority, _name_for(there, names))
+
+
+def _url(host: str, port: int) -> str:
+    return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+
+
+def _name_for(host: str, names: Collection[str]) -> str:
+    """The name that a certificate is checked for: the host's, else the first that is no pattern; pure."""
+    return host if host in names else next((name for name in sorted(names) if "*" not in name), "")
 
 
 def inherited(environment: Mapping[str, str]) -> socket.socket | None:

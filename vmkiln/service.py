@@ -10,11 +10,13 @@ import logging
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 
 from starlette.types import ASGIApp
 
+from vmkiln.api.builds.shell_streams import with_shells
 from vmkiln.api.identity.caller import Access
 from vmkiln.api.identity.issuer import Issuer
 from vmkiln.api.identity.login_provider import LoginProvider, read_secret
@@ -26,6 +28,7 @@ from vmkiln.api.protocol.request_log import with_request_log
 from vmkiln.api.protocol.route import Answer, Service
 from vmkiln.api.resource_types import ALL_ROUTES
 from vmkiln.api.resources import deployments, resource_groups
+from vmkiln.api.shells.meetings import Meetings
 from vmkiln.audit.audit_log import FORGET_SECONDS, AuditLog, Kept
 from vmkiln.blobs.blob_server import find_azurite
 from vmkiln.blobs.blob_storage import BlobStorage, external_service
@@ -42,6 +45,7 @@ from vmkiln.fleet.health import Health
 from vmkiln.fleet.host_identity import HostIdentity
 from vmkiln.fleet.hosting import Hosting
 from vmkiln.fleet.image_builder import WATCH_SECONDS, ImageBuilder
+from vmkiln.fleet.visits.asked_shells import AskedShells, Visit
 from vmkiln.host.host_id import host_id
 from vmkiln.lifetime import owned_tasks
 from vmkiln.lifetime.notify_socket import NotifySocket
@@ -51,11 +55,13 @@ from vmkiln.notice.receivers import receivers_of
 from vmkiln.notice.sending import NOTICE_SECONDS, Notices
 from vmkiln.portal.application import with_portal
 from vmkiln.preparation import host_capacity, make_home, prepared_host
+from vmkiln.run.held.called import called
 from vmkiln.run.run_context import RunRequest, Tell
 from vmkiln.run.run_event import Notice
 from vmkiln.run.workflow import execute
 from vmkiln.settings import Settings
 from vmkiln.sharing.shared_storage import SharedStorage
+from vmkiln.shells.order import Order
 from vmkiln.store.database import Store
 from vmkiln.store.operation_table import RENEW_SECONDS
 from vmkiln.tracing import Export
@@ -79,6 +85,17 @@ def real_build(settings: Settings, store: Store, *, shared: SharedStorage | None
             return await execute(host, request, tell)
 
     return build
+
+
+def real_visit(settings: Settings, store: Store) -> Visit:
+    """Visitors are let into the failed VMs that this host holds."""
+    # a visit goes on from nothing that was saved but the VM, and does not wait until something is
+    cold = replace(settings, warm_starts=False)
+
+    async def visit(asked: Order) -> None:
+        await called(asked, lambda: prepared_host(cold, store, lambda _text: None))
+
+    return visit
 
 
 def login_provider_of(settings: Settings) -> LoginProvider | None:
@@ -198,11 +215,14 @@ async def running(
     rounds: Rounds | None = None,
     notify: NotifySocket = NO_SYSTEMD,
     on_unasked: OnUnasked = owned_tasks.nothing,
+    visit: Visit | None = None,
+    shells: Meetings | None = None,
 ) -> AsyncIterator[ASGIApp]:
     """The service as an ASGI application, while the block lasts; runs that go on at its end are cancelled.
 
     Everything it does is owned by the block: what ends unasked ends all of it, after `on_unasked` was called. With an
-    `identity` that is embedded it is a command's, and does only what that asks for.
+    `identity` that is embedded it is a command's, and does only what that asks for. With a `visit` its host lets
+    visitors into the failed VMs that it holds; `shells` knows where hosts and visitors meet.
 
     Raises: `InputError` when another live host has this one's name or id, for a receiver of notices that is none, or a
     login's secret that is none;
@@ -248,6 +268,7 @@ async def running(
         login=login_provider_of(settings),
         shared=shared,
         rounds=rounds,
+        shells=Meetings() if shells is None else shells,
     )
     async with _flushed(audit), _session(settings, store, is_alone=not identity.is_embedded):
         if not identity.is_embedded:
@@ -268,9 +289,11 @@ async def running(
                     tasks.own("shared storage", shared.follow(on_unasked=on_unasked))
             if notify.watchdog_seconds:
                 tasks.own("systemd watchdog", notify.watched(rounds, service.health.problems))
+            if visit is not None and identity.takes_runs:
+                tasks.own("shells", AskedShells(settings, store, visit, rounds=rounds).serve())
             await builder.at_work()
             try:
-                served = with_portal(application(service, dispatcher))
+                served = with_shells(with_portal(application(service, dispatcher)), service.shells)
                 yield with_request_log(served) if settings.access_log else served
             finally:
                 notify.tell(STOPPING="1")
@@ -325,14 +348,17 @@ async def take_runs(
     rounds: Rounds | None = None,
     notify: NotifySocket = NO_SYSTEMD,
     on_unasked: OnUnasked = owned_tasks.nothing,
+    visit: Visit | None = None,
 ) -> None:
-    """What a worker does, until cancelled. Raises: as `running`."""
+    """What a worker does, until cancelled; with a `visit` it lets visitors in, too. Raises: as `running`."""
     await refuse_clone(settings, store)
     rounds = rounds or Rounds()
     hosting = Hosting(settings, store, duties, identity, rounds=rounds)
     health = Health(settings, store, rounds)
     async with owned_tasks.opened(on_unasked=on_unasked) as tasks:
         tasks.own("host", hosting.serve(on_unasked=on_unasked))
+        if visit is not None:
+            tasks.own("shells", AskedShells(settings, store, visit, rounds=rounds).serve())
         if notify.watchdog_seconds:
             tasks.own("systemd watchdog", notify.watched(rounds, health.problems))
         await hosting.is_at_work.wait()

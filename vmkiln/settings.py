@@ -13,7 +13,7 @@ from vmkiln.errors import InputError
 from vmkiln.setting_texts.declaration import Checkpoints, Description, LogFormat, LogLevel
 from vmkiln.setting_texts.kept import Kept
 from vmkiln.setting_texts.release_policy import Demand, check_release, demands_of
-from vmkiln.setting_texts.servers import check_login, check_proxy, checked_object_store, ports_of
+from vmkiln.setting_texts.servers import check_login, check_proxy, check_service_url, checked_object_store, ports_of
 
 PREFIX = "VMKILN_"
 FILE_VARIABLE = "VMKILN_SETTINGS_FILE"
@@ -108,6 +108,13 @@ class Settings(Kept):
     listen: Annotated[
         str, Description("Where the service listens: `HOST:PORT`; port 0 is any free one.", flag="--listen of `serve`")
     ] = "127.0.0.1:8443"
+    service_url: Annotated[
+        str,
+        Description(
+            "Where a fleet's hosts reach the service: `https://HOST[:PORT]`; they dial there for `vmkiln run shell`. "
+            "Unset: where it listens."
+        ),
+    ] = ""
     tls_cert: Annotated[
         Path | None,
         Description("A certificate (PEM, with its chain) in place of the service's own.", flag="--tls-cert of `serve`"),
@@ -375,6 +382,7 @@ def checked_together(settings: Settings) -> Settings:
     if (settings.tls_cert is None) != (settings.tls_key is None):
         raise InputError("--tls-cert and --tls-key go together; one of them is not set")
     checked_object_store(settings.object_store)
+    check_service_url(settings.service_url)
     for name in ("http_proxy", "https_proxy", "guest_proxy"):
         check_proxy(name, getattr(settings, name))
     ports_of(settings.egress_closed_ports)

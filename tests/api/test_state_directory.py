@@ -29,6 +29,7 @@ NOT_MADE_HERE = {  # what neither a service with stand-ins for its virtual machi
     "command.lock": "vmkiln template run without a service",
     "kept/": "the first build that customizes a disk",
     "leases/": "a run whose failed VM is held",
+    "visits/": "vmkiln run shell into a failed VM that another host holds",
     "cache/container-group/": "the first build on a machine",
     "cache/images/": "the first build of a platform image",
     "cache/saved-vms/": "the first build on a machine",

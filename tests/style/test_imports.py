@@ -36,6 +36,7 @@ LAYERS = [  # a module may import a lower line, or its own package
     {"arm_template", "host", "store"},
     {"settings_sources", "shown_settings", "process_log"},
     {"settings"},
+    {"shells"},
     {"lifetime"},
     {"waiting"},
     {"sealing"},
@@ -55,7 +56,7 @@ LAYERS_OF_API = [  # the rooms of api/: the protocol below, one room for each Az
     {"managed_identity", "staging"},
     {"about"},  # what the service tells of itself
     {"protocol"},
-    {"identity"},
+    {"identity", "shells"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 RANK_IN_API = {name: rank for rank, names in enumerate(LAYERS_OF_API) for name in names}

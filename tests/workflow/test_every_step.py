@@ -169,6 +169,7 @@ ELSEWHERE = {
     "staging/run_directory.py:_made": "part of staging/run_directory.py:held",
     "run/held/lease.py": "tests/unit/run/held/test_lease_on_disk.py",
     "run/held/sealing.py": "tests/isolation/test_leased_vm.py",
+    "run/held/called.py": "tests/unit/run/held/test_called.py",
     "run/held/waking.py": "tests/isolation/test_leased_vm.py",
     "run/held/waking.py:woken": "tests/isolation/test_leased_vm.py",
     "run/held/waking.py:disks_of": "tests/unit/run/held/test_lease_receipts.py",

@@ -2,7 +2,8 @@
 
 uvicorn has a limit for idle connections only, so whoever sends half a head, or reads an answer never, stays for ever.
 Each phase of a connection has a time, which what is sent in it does not lengthen; when it is over, the connection is
-aborted, for a polite end of TLS would wait for the client again.
+aborted, for a polite end of TLS would wait for the client again. The application may let one body take its time, once
+it knows whose it is; then the kernel asks whether the client is there still.
 Source: uvicorn's `H11Protocol` and `RequestResponseCycle`; h11's documentation of a connection's states.
 """
 
@@ -13,7 +14,9 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from vmkiln.lifetime.ending import LASTS
 from vmkiln.listening.connections import Connection
+from vmkiln.shells.stream import keep_asking
 
 HEAD_SECONDS = 10.0  # from the first byte of a request, or from the connection's begin
 BODY_SECONDS = 35.0  # a little more than the application allows, which answers 408
@@ -28,6 +31,7 @@ class Phase(Enum):
     BODY = auto()
     REST = auto()
     ANSWER = auto()
+    LASTING = auto()
     IDLE = auto()
 
 
@@ -43,6 +47,8 @@ class HttpConnection(H11Protocol):
         self._phase = Phase.IDLE
         self._limit: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
+        self._lasting: object = None  # the request whose body takes its time
+        self.app_state = {**self.app_state, LASTS: self._last}
 
     @property
     def has_begun(self) -> bool:
@@ -78,10 +84,18 @@ class HttpConnection(H11Protocol):
         if self._unread is not None:
             self._unread.cancel()
 
+    def _last(self) -> None:
+        self._lasting = self.cycle
+        keep_asking(self.transport)
+        self._look()
+
     def _look(self) -> None:
         """Find out what is waited for now."""
         if self.cycle is not None and not self.cycle.response_complete:
-            self._enter(Phase.BODY if self.cycle.more_body else Phase.ANSWER)
+            if self.cycle is self._lasting:
+                self._enter(Phase.LASTING)
+            else:
+                self._enter(Phase.BODY if self.cycle.more_body else Phase.ANSWER)
         elif self.cycle is not None and self.conn.their_state is h11.SEND_BODY:
             self._enter(Phase.REST)
         elif self.cycle is None or self.conn.trailing_data[0]:
@@ -96,7 +110,7 @@ class HttpConnection(H11Protocol):
         if self._limit is not None:
             self._limit.cancel()
             self._limit = None
-        if phase in {Phase.BODY, Phase.ANSWER}:
+        if phase in {Phase.BODY, Phase.ANSWER, Phase.LASTING}:
             self._place.becomes_busy()
         else:
             self._place.waits()

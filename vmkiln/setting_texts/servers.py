@@ -55,6 +55,17 @@ def check_proxy(name: str, proxy: str) -> None:
         raise InputError(f"{name} is no proxy", hint="such as http://proxy.corp.example:3128")
 
 
+def check_service_url(url: str) -> None:
+    """Refuse what is no address of a service; pure. Raises: `InputError`."""
+    try:
+        parts = urlsplit(url)
+        is_one = parts.scheme == "https" and bool(parts.hostname) and parts.port != 0 and "@" not in parts.netloc
+    except ValueError:
+        is_one = False
+    if url and (not is_one or parts.query or parts.fragment):
+        raise InputError("service_url is no address of a service", hint="such as https://kiln.example.net:8443")
+
+
 def check_login(issuer: str, client_id: str, *, has_secret: bool) -> None:
     """Refuse half of what a login at an issuer needs, and what is no issuer; pure. Raises: `InputError`."""
     if bool(issuer) != bool(client_id) or (has_secret and not issuer):

@@ -25,6 +25,7 @@ from vmkiln.store.host_table import HostTable
 from vmkiln.store.hosts.kept_table import KeptTable
 from vmkiln.store.hosts.origin_table import OriginTable
 from vmkiln.store.hosts.room_table import RoomTable
+from vmkiln.store.hosts.shell_table import ShellTable
 from vmkiln.store.image_table import ImageTable
 from vmkiln.store.notices.outbox_table import OutboxTable
 from vmkiln.store.operation_table import OperationTable, SessionTable
@@ -77,6 +78,7 @@ class Store:
         self.origins = OriginTable(connections)
         self.kept = KeptTable(connections)
         self.rooms = RoomTable(connections)
+        self.shells = ShellTable(connections)
         self.audit = AuditTable(connections)
         self.duties = DutyTable(connections)
         self.timelines = TimelineTable(connections)

@@ -19,7 +19,7 @@ from vmkiln.store.engine import Connections
 from vmkiln.store.moving import moved_mark
 from vmkiln.store.tables import duties, metadata, runs
 
-HEAD = "0024"
+HEAD = "0025"
 REVISIONS = (
     "0001",
     "0002",
@@ -42,6 +42,7 @@ REVISIONS = (
     "0021",
     "0023",
     "0024",
+    "0025",
 )
 SEAL_SECRETS = "seal secrets"  # a duty that an upgrade leaves
 VERSION_TABLE = "vmkiln_revision"

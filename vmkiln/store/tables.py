@@ -307,6 +307,14 @@ principal_keys = sa.Table(
     sa.Column("detail", sa.JSON, nullable=False),
     sa.Column("created", sa.DateTime(timezone=True), nullable=False),
 )
+asked_shells = sa.Table(
+    "vmkiln_asked_shell",
+    metadata,
+    sa.Column("shell_id", sa.String(36), primary_key=True),
+    sa.Column("host_id", sa.String(64), nullable=False),
+    sa.Column("until", sa.Float, nullable=False),  # by the database's clock
+    sa.Column("sealed_order", sa.Text, nullable=False),
+)
 duties = sa.Table(
     "vmkiln_duty",
     metadata,

@@ -17,6 +17,7 @@ from vmkiln.api.identity.issuer import Issuer
 from vmkiln.api.identity.login_provider import LoginProvider
 from vmkiln.api.identity.outside_issuer import Issuers
 from vmkiln.api.protocol.background import Background
+from vmkiln.api.shells.meetings import Meetings
 from vmkiln.audit.audit_log import AuditLog
 from vmkiln.azure_names import NEWEST_API_VERSION
 from vmkiln.fleet.admission import QueuePosition
@@ -129,7 +130,7 @@ class Service:
     """What handlers work with. `background` runs functions after the answer, as far as there is room.
 
     `audit` keeps who did what; `shared` is what the hosts of a fleet share; `rounds` is what the process does again and
-    again. `login` is the issuer at which people log in, when there is one.
+    again. `login` is the issuer at which people log in, when there is one; `shells` are those that are waited for.
     """
 
     settings: Settings
@@ -148,6 +149,7 @@ class Service:
     login: LoginProvider | None = None
     shared: SharedStorage | None = None
     rounds: Rounds = field(default_factory=Rounds)
+    shells: Meetings = field(default_factory=Meetings)
 
     @functools.cached_property
     def health(self) -> Health:

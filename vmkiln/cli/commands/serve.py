@@ -25,6 +25,7 @@ from vmkiln.settings import Settings
 
 if TYPE_CHECKING:
     from vmkiln.api.identity.tls import TlsFiles
+    from vmkiln.api.shells.meetings import Meetings
     from vmkiln.fleet.host_identity import HostIdentity
     from vmkiln.listener import Address
     from vmkiln.store.database import Store
@@ -118,6 +119,16 @@ async def _tell_portal(store: Store, app_id: str, url: str) -> None:
         say(f"log in once, within 10 minutes: {url}/portal/login?code={code}")
 
 
+def _meetings(settings: Settings, address: Address, port: int, tls: TlsFiles) -> Meetings:
+    """Where visitors of failed VMs and their hosts meet."""
+    from vmkiln.api.identity.tls import names_of
+    from vmkiln.api.shells.meetings import Meetings
+    from vmkiln.listener import meetings
+
+    authority, names = tls.authority.read_text(), names_of(tls.certificate)
+    return Meetings(*meetings(address, port, settings.service_url, authority, names))
+
+
 async def _serve(settings: Settings, address: Address, given_tls: TlsFiles | None, identity: HostIdentity) -> None:
     import asyncio
     import functools
@@ -136,7 +147,7 @@ async def _serve(settings: Settings, address: Address, given_tls: TlsFiles | Non
     from vmkiln.lifetime.rounds import Rounds
     from vmkiln.listener import bound, inherited, is_loopback, places, serve
     from vmkiln.preparation import isolation_level_of, opened_store
-    from vmkiln.service import real_build, remember_endpoint, running
+    from vmkiln.service import real_build, real_visit, remember_endpoint, running
     from vmkiln.sharing.shared_storage import shared_storage
     from vmkiln.store.database import utc_now
     from vmkiln.tracing import exported
@@ -193,6 +204,8 @@ async def _serve(settings: Settings, address: Address, given_tls: TlsFiles | Non
             rounds=rounds,
             notify=systemd,
             on_unasked=end_for_sure,
+            visit=real_visit(settings, store),
+            shells=await off_loop(_meetings, settings, address, listening.getsockname()[1], tls),
         ) as application:
             await serve(
                 application,

@@ -96,7 +96,7 @@ async def _work(settings: Settings, identity: HostIdentity) -> None:
     from vmkiln.lifetime.rounds import Rounds
     from vmkiln.preparation import host_capacity, isolation_level_of, opened_store
     from vmkiln.process_log import say
-    from vmkiln.service import real_build, take_runs
+    from vmkiln.service import real_build, real_visit, take_runs
     from vmkiln.sharing.shared_storage import shared_storage
     from vmkiln.tracing import exported
 
@@ -116,4 +116,13 @@ async def _work(settings: Settings, identity: HostIdentity) -> None:
         )
         say(f"{identity.name} takes runs (state in {settings.home})")
         systemd = notify_socket(os.environ)
-        await take_runs(settings, store, duties, identity, rounds=rounds, notify=systemd, on_unasked=end_for_sure)
+        await take_runs(
+            settings,
+            store,
+            duties,
+            identity,
+            rounds=rounds,
+            notify=systemd,
+            on_unasked=end_for_sure,
+            visit=real_visit(settings, store),
+        )

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from vmkiln.cli.contexts import Context
     from vmkiln.settings import Settings
     from vmkiln.store.database import Store
     from vmkiln.store.rows import RunRow
@@ -50,6 +51,7 @@ def shell(run_id: NamedRunArgument, command: CommandArgument = None) -> None:
 
     It is woken for that, and put on disk again behind it, as it is then. Who is logged in to a service (`vmkiln login`)
     needs its leave for a run of an image template: the action Vmkiln.Builds/runs/shell/action. It is recorded there.
+    A VM that another host holds is entered through that service, to which its host dials out.
     """
     import asyncio
 
@@ -57,6 +59,10 @@ def shell(run_id: NamedRunArgument, command: CommandArgument = None) -> None:
     from vmkiln.preparation import opened_store
 
     settings = read_settings()
+    if (service := _service_of_others(settings, run_id)) is not None:
+        if status := asyncio.run(_elsewhere(settings, service, run_id, command or ())):
+            raise typer.Exit(status)
+        return
     with opened_store(settings, say) as store:
         run = store.runs.find(run_id)
         folder = None if _is_on_disk(settings, run) else _folder(settings, run)
@@ -67,6 +73,35 @@ def shell(run_id: NamedRunArgument, command: CommandArgument = None) -> None:
         status = asyncio.run(_entered(folder, command or ()))
     if status:
         raise typer.Exit(status)
+
+
+def _service_of_others(settings: Settings, run_id: str) -> Context | None:
+    """The service that its user is logged in to, when it has the run and this host has not its VM; else none."""
+    import os
+
+    from vmkiln.cli.contexts import contexts_file, read_contexts
+    from vmkiln.cli.template_options import opened_if_there
+    from vmkiln.errors import InputError
+
+    context = read_contexts(contexts_file(os.environ)).in_use
+    if context is None:
+        return None
+    with opened_if_there(settings) as store:
+        try:
+            run = None if store is None else store.runs.find(run_id)
+        except InputError:
+            return context
+    return context if run is None or _is_of_another(settings, run) else None
+
+
+async def _elsewhere(settings: Settings, service: Context, run_id: str, words: Sequence[str]) -> int:
+    """Run ssh in a VM that another host wakes for it. Raises: as `through_service`."""
+    from vmkiln.cli.commands.runs.entering import through_service
+
+    async def enter(folder: Path) -> int:
+        return await _entered(folder, words, was_woken=True)
+
+    return await through_service(service, run_id.lower(), settings.home / "visits", enter)
 
 
 @examples("vmkiln run release 0123abcd")
@@ -93,17 +128,24 @@ def release(run_id: NamedRunArgument, as_json: JsonOption = False) -> None:
 def _is_on_disk(settings: Settings, run: RunRow) -> bool:
     """Whether a run's failed VM lies on this host's disk. Raises: `InputError` when it lies on another's."""
     from vmkiln.errors import InputError
-    from vmkiln.host.host_id import host_id
     from vmkiln.run.held import lease
 
     if lease.found(settings, run.run_id) is not None:
         return True
-    if run.held_until and (kept := run.facts.get("lease")) and kept["host_id"] != host_id(settings):
+    if _is_of_another(settings, run):
         raise InputError(
             f"the failed VM of run {run.run_id[:8]} lies on another host",
-            hint="run the same command there, with its state directory",
+            hint="run the same command there; or log in to the service (`vmkiln login`), which leads you into it",
         )
     return False
+
+
+def _is_of_another(settings: Settings, run: RunRow) -> bool:
+    """Whether a run's failed VM lies on another host's disk."""
+    from vmkiln.host.host_id import host_id
+
+    kept = run.facts.get("lease") if run.held_until else None
+    return kept is not None and kept["host_id"] != host_id(settings)
 
 
 def _delete(settings: Settings, store: Store, run_id: str) -> None:

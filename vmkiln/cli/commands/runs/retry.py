@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
-from urllib.parse import quote
 
 import typer
 
 from vmkiln.azure_names import NEWEST_API_VERSION
+from vmkiln.cli.commands.runs.of_service import LEAST_LETTERS, MOST_LETTERS, found_run
 from vmkiln.cli.commands.templates.following import (
-    GROUPS_API_VERSION,
     RUNS,
     CancelOption,
     ContextOption,
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     from vmkiln.cli.arm_client import ArmClient
     from vmkiln.store.rows import RunRow
 
-LEAST_LETTERS, MOST_LETTERS = 4, 36  # of what a run is named by
-MOST_PAGES = 20
 TemplateOption = Annotated[
     Path | None,
     typer.Option("--template", metavar="FILE", help="Of a run of `vmkiln build`: this template in place of its own."),
@@ -64,7 +61,7 @@ def retry(
         from vmkiln.cli.service.answers import body_of
 
         following.check(client)
-        earlier = await _found(client, run_id.lower())
+        earlier = await found_run(client, run_id.lower())
         path = _of_template(earlier)
         if template is not None or parameters:
             raise InputError(
@@ -111,29 +108,6 @@ def _goes_on(run: RunRow) -> bool:
     settings = read_settings()
     is_elsewhere = run.facts.get("host_id", "") != host_id(settings)
     return is_elsewhere or run_directory.is_live(settings.runs, run.run_id)
-
-
-async def _found(client: ArmClient, run_id: str) -> Any:
-    """The run of the service whose id begins so. Raises: `InputError` when there is none, or more than one."""
-    if not LEAST_LETTERS <= len(run_id) <= MOST_LETTERS:
-        raise InputError(
-            f"`{run_id[:MOST_LETTERS]}` names no run: at least {LEAST_LETTERS} letters of its id are needed",
-            hint="`vmkiln run list` shows them",
-        )
-    from vmkiln.cli.service.answers import body_of
-
-    found: list[Any] = []
-    path = f"/{RUNS}?q={quote(run_id, safe='')}"
-    for _ in range(MOST_PAGES):  # what is asked for is also looked for in names
-        page = body_of(await client.request("GET", path, api_version=GROUPS_API_VERSION))
-        found += [run for run in page.listed() if run["name"].startswith(run_id)]
-        path = page.get("nextLink") or ""
-        if not path or len(found) > 1:
-            break
-    if len(found) != 1:
-        problem = "more than one run has" if found else "no run has"
-        raise InputError(f"{problem} an id that begins with `{run_id}`", hint="`vmkiln run list` shows them")
-    return found[0]
 
 
 def _of_template(run: Any) -> str:

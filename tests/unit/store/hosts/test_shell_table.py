@@ -1,0 +1,42 @@
+"""A shell that a host is asked for is that host's, once, and for a minute; in SQLite and in PostgreSQL."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from postgresql import Cluster, cluster
+
+from vmkiln.store.database import Store, opened
+from vmkiln.store.tables import asked_shells
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Cluster]:
+    with cluster() as found:
+        yield found
+
+
+@pytest.fixture(params=["SQLite", "PostgreSQL"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    place = tmp_path / "db" if request.param == "SQLite" else request.getfixturevalue("server").new_database()
+    with opened(place) as found:
+        yield found
+
+
+def test_each_is_taken_once_by_its_host_and_the_oldest_first(store: Store) -> None:
+    for name, host, seconds in (("b", "one", 60), ("a", "one", 30), ("c", "one", 90), ("d", "two", 60)):
+        store.shells.ask(name, host, f"for {name}", seconds=seconds)
+    assert store.shells.take("one", most=2) == [("a", "for a"), ("b", "for b")]
+    assert store.shells.take("one", most=2) == [("c", "for c")]
+    assert store.shells.take("one", most=2) == []
+    store.shells.withdraw("d")
+    assert store.shells.take("two", most=2) == []
+
+
+def test_what_nobody_took_in_time_is_nobodys_and_goes_with_the_next(store: Store) -> None:
+    store.shells.ask("old", "one", "order", seconds=-1)
+    assert store.shells.take("one", most=5) == []
+    store.shells.ask("new", "two", "order", seconds=60)
+    rows = store.connections.rows(sa.select(asked_shells.c.shell_id))
+    assert rows == [{"shell_id": "new"}]
