@@ -108,7 +108,7 @@ def ended(asking: httpx.Client, template: str, body: dict[str, Any], state: str)
 def built(asking: httpx.Client, service: SimpleNamespace) -> dict[str, str]:
     """A template that was run and published an image, and one that failed; gives the addresses of pages by name."""
     asking.put(f"{GROUP}{VERSIONS}", json={"location": "westus2"}).raise_for_status()
-    failing = f"{TEMPLATE}-failing"
+    failing = f"{TEMPLATE}-failing-{'x' * 40}"  # of as many letters as a name may have, nearly
     lines = ("stderr E: Unable to locate package ngnix", "fail")
     properties = ended(asking, TEMPLATE, a_template("publish"), "Succeeded")
     ended(asking, failing, a_template(*lines), "Failed")

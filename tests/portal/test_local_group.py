@@ -26,7 +26,7 @@ def test_a_local_run_leads_to_its_network_and_what_was_refused(browser: Visitor,
     assert f'href="/portal{built.group_id}#network"' in browser.get(RUN).text
     page = browser.get(f"/portal{built.group_id}").text
     assert '<section id="network"' in page
-    assert "12 packets, 3456 bytes" in page
+    assert "12 packets, 3.4 KiB" in page
     assert "10.0.1.4" in page
     assert "192.168.1.1:22" in page, "what the VM tried"
     assert f'<a href="{RUN}">run {RUN_ID[:8]}</a>' in page
@@ -46,6 +46,7 @@ def test_its_container_group_is_live_with_log_events_and_usage(
     monkeypatch.setattr(machine_stream, "LOOK_SECONDS", 0.01)
     address = f"/portal{built.id_of(CONTAINER_GROUP)}"
     page = browser.get(address).text
+    assert "PACKER OUT" not in page
     for words in ("hello from the command", "Started container packer", "CPU: 0.40 now", "Memory: 98 MiB now"):
         assert words in page, words
     assert f'data-follow="{address}/follow"' in page

@@ -11,6 +11,7 @@ from vmkiln.errors import ArmError
 from vmkiln.portal.rendering import part
 from vmkiln.portal.resources.resource_face import facts, kind_of
 from vmkiln.portal.resources.usage_chart import charts_of
+from vmkiln.portal.runs.log_view import PREFIX
 from vmkiln.portal.visit import Visit
 
 KINDS = ("containergroups", "virtualmachines")
@@ -89,10 +90,11 @@ async def _usage(visit: Visit, machine_id: str) -> Mapping[str, Any]:
     return found
 
 
-async def _log(visit: Visit, found: Mapping[str, Any]) -> list[str]:
-    """The last lines that the first container of a group printed."""
-    names = [container["name"] for container in found["properties"].get("containers") or []]
+async def _log(visit: Visit, machine: Mapping[str, Any]) -> list[str]:
+    """The last lines that the first container of a group printed, without what Packer's log puts before each."""
+    names = [container["name"] for container in machine["properties"].get("containers") or []]
     if not names:
         return []
-    answer = await visit.api.ask("GET", f"{found['id']}/containers/{names[0]}/logs", tail=str(LOG_LINES))
-    return str(answer["content"]).splitlines()
+    answer = await visit.api.ask("GET", f"{machine['id']}/containers/{names[0]}/logs", tail=str(LOG_LINES))
+    lines = str(answer["content"]).splitlines()
+    return [line[found.end() :] if (found := PREFIX.match(line)) else line for line in lines]
