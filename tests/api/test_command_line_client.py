@@ -101,8 +101,8 @@ def kept(user: Path) -> Path:
     return user.parent / "config" / "vmkiln" / "contexts.json"
 
 
-def log_in(service: Listening, *, typed: str | None = None) -> Result:
-    options = ("--ca-file", str(service.authority), "--app-id", service.app_id, "--secret-stdin")
+def log_in(service: Listening, *, typed: str | None = None, app_id: str = "") -> Result:
+    options = ("--ca-file", str(service.authority), "--app-id", app_id or service.app_id, "--secret-stdin")
     return vmkiln("login", service.url, *options, typed=service.secret + "\n" if typed is None else typed)
 
 
@@ -140,9 +140,10 @@ def test_without_a_context_the_service_that_runs_here_is_asked(listening: Listen
     assert row.created_by == "owner"
 
 
-def test_a_refused_login_is_not_kept(listening: Listening, user: Path) -> None:
-    error = error_of(log_in(listening, typed="guess"))
-    assert "the application id or the secret is wrong" in error.message
+@pytest.mark.parametrize("app_id", ["", "nobody"], ids=["secret", "application id"])
+def test_a_refused_login_is_not_kept(listening: Listening, user: Path, app_id: str) -> None:
+    error = error_of(log_in(listening, app_id=app_id, typed="guess"))
+    assert error.message == "the application id or the secret is wrong", "in words, and not those of a trace"
     assert error.exit_code == 2
     assert not kept(user).exists()
 

@@ -39,6 +39,7 @@ HTTPS_PORT = 443
 CONNECT_SECONDS = 5.0
 PATIENCE_SECONDS = 60.0  # from the beginning of a request that is asked again and again
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 8.0  # between two of its attempts, where nothing else is asked for
+UNKNOWN_ID = "unauthorized_client"  # OAuth's, of an application that nobody knows (RFC 6749, 5.2)
 NOTHING_BEGUN = "ServerBusy"  # the code of a 503 that came before anything was done; of others nobody knows
 NOBODY_KNOWS = {httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.BAD_GATEWAY, httpx.codes.GATEWAY_TIMEOUT}
 CHANGES_NOTHING = {"GET", "HEAD"}
@@ -135,7 +136,7 @@ class ArmClient:
         }
         url, doing = f"{self._base}/common/oauth2/v2.0/token", f"logging in at {self._base}"
         found = await self._patiently("POST", url, doing, is_change=False, data=form)
-        if found.status_code == httpx.codes.UNAUTHORIZED:
+        if found.status_code == httpx.codes.UNAUTHORIZED or (found.is_error and refusal(found).code == UNKNOWN_ID):
             raise InputError(
                 "the application id or the secret is wrong",
                 hint="`vmkiln principal secret APP_ID` on the service's machine gives another secret",
