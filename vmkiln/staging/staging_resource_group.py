@@ -142,7 +142,8 @@ def find(store: Store, name: str, *, with_deleted: bool = True) -> StagingGroupR
     exact = [row for row in rows if row.name == name]
     found = exact or [row for row in rows if row.name.startswith(name)]
     if not found and len(name) >= LEAST_RUN_LETTERS:
-        found = [row for row in rows if row.run_id.startswith(name.lower())]
+        with contextlib.suppress(InputError):  # a template's group is of all its runs
+            found = [row for row in rows if row.name == store.runs.find(name.lower()).staging_group]
     if len(found) != 1 or not name:
         problem = "no staging resource group begins" if not found else "more than one staging resource group begins"
         raise InputError(f"{problem} with `{name}`", hint="`vmkiln staging list` shows them")

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from vmkiln.errors import InputError
+from vmkiln.run_state import RunState
 from vmkiln.staging import staging_resource_group
-from vmkiln.store.database import Store, opened
+from vmkiln.store.database import Store, opened, utc_now
+from vmkiln.store.rows import RunRow
 
 RUNS = {"IT_rg_web_1": "24a9c0de-0", "IT_rg_web_12": "24a9ffff-0", "IT_rg_db_3": "beef0000-0"}
 
@@ -16,7 +18,9 @@ RUNS = {"IT_rg_web_1": "24a9c0de-0", "IT_rg_web_12": "24a9ffff-0", "IT_rg_db_3":
 def store(tmp_path: Path) -> Iterator[Store]:
     with opened(tmp_path / "db") as store:
         for name, run_id in RUNS.items():
-            staging_resource_group.create(tmp_path / "staging", store, name=name, run_id=run_id, tags={})
+            staging_resource_group.create(tmp_path / "staging", store, name=name, run_id="", tags={})
+            row = RunRow(run_id, "web", "rg", {}, RunState.FAILED, "", "", "", name, {}, utc_now(), utc_now())
+            store.runs.add(row)
         yield store
 
 
