@@ -26,9 +26,9 @@ from vmkiln.host.qemu import Disk
 from vmkiln.preparation import opened_store
 from vmkiln.run import customizing
 from vmkiln.run.run_context import Disks, Entered
-from vmkiln.run.run_event import LogLine, Notice, PartStarted, PhaseStarted, RunEvent
+from vmkiln.run.run_event import LogLine, Notice, PhaseStarted, RunEvent
 from vmkiln.run_failures import CustomizationFailed, GuestPanicked, RunTimedOut, ValidationFailed, VirtualMachineLost
-from vmkiln.run_state import PartKind, Phase
+from vmkiln.run_state import Phase
 from vmkiln.settings import Settings
 from vmkiln.template.image_template import ImageTemplate
 
@@ -245,25 +245,6 @@ def test_cancel_while_a_script_is_being_copied(prepared: Settings, run_template:
 def test_cancel_while_customizing(prepared: Settings, run_template: RunTemplate) -> None:
     watcher = cancel_at(Phase.CUSTOMIZING, after_log_line="Waiting for SSH")
     check_canceled(prepared, run_template(a_template(shell("sleep 600")), watcher=watcher))
-
-
-# phases that no stand-in plays: `tests/faults/test_signals_to_a_build.py` has all others
-@pytest.mark.parametrize(
-    "kind", [pytest.param(PartKind.CHECKPOINT, marks=ON_EVEN_DAYS), pytest.param(PartKind.GATE, marks=ON_ODD_DAYS)]
-)
-def test_cancel_while_the_vm_is_kept_or_its_disk_is_looked_at(
-    kind: PartKind, prepared: Settings, run_template: RunTemplate
-) -> None:
-    reached: list[PartKind] = []
-
-    def watch(event: RunEvent, task: "asyncio.Task[Any]") -> None:
-        if isinstance(event, PartStarted) and event.kind is kind and not reached:
-            reached.append(kind)
-            asyncio.get_running_loop().call_later(0.3, task.cancel)
-
-    told = run_template(a_template(shell("true"), shell("sync"), name="kept-not"), watcher=watch)
-    assert reached == [kind]
-    check_canceled(prepared, told)
 
 
 @ON_ODD_DAYS
