@@ -85,9 +85,9 @@ async def test_a_whole_vm_is_saved_at_one_moment_and_goes_on_twice(tmp_path: Pat
         stack.push_async_exit(counting.stack)
         first = await counting.started("first", disk)
         await until(lambda: COUNTED in first.console)  # behind what the BIOS says
-        async with whole_vm.saved_and_goes_on(inside, first, workplace, disk=disk) as saved:
-            saved_vm.named(workplace)
-            said_when_it_stood = len(first.console)
+        saved = await whole_vm.saved_and_goes_on(inside, first, workplace, disk=disk)
+        saved_vm.named(workplace)
+        said_when_it_stood = len(first.console)
         await until(lambda: len(first.console) > said_when_it_stood + 10 or first.ended.done())
         assert not first.ended.done(), "it went on itself"
         await counting.stack.aclose()
@@ -126,8 +126,7 @@ async def test_a_vm_for_whose_memory_there_is_no_room_goes_on(tmp_path: Path) ->
         vm = await counting.started("first", disk)
         await until(lambda: COUNTED in vm.console)
         with pytest.raises(VirtualMachineNotSaved, match="No space left on device"):
-            async with whole_vm.saved_and_goes_on(inside, vm, workplace, disk=disk):
-                pass
+            await whole_vm.saved_and_goes_on(inside, vm, workplace, disk=disk)
         said_when_it_stood = len(vm.console)
         await until(lambda: len(vm.console) > said_when_it_stood + 10 or vm.ended.done())
         assert not vm.ended.done(), "it went on"

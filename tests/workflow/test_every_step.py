@@ -176,7 +176,6 @@ ELSEWHERE = {
     "run/held/waking.py:_beside": "tests/isolation/test_leased_vm.py",
     "run/held/waking.py:_lock_of": "tests/unit/run/held/test_lease_on_disk.py",
     "host/saved/whole_vm.py": "tests/isolation/test_counting_vm.py",
-    "host/saved/whole_vm.py:saved_and_goes_on": "tests/unit/host/saved/test_whole_vm.py",
     "host/saved/device_state.py": "tests/vm/test_group_goes_on.py",
     "host/saved/device_state.py:_handed_over": "tests/vm/test_group_goes_on.py",
 }

@@ -146,8 +146,9 @@ class _Server:
                     answer["usage"] = self._usage()
                 case "keep_memory":
                     inside = f"/proc/{self._process_ids[request['name']]}/root{request['path']}"
-                    key = bytes.fromhex(request["key"])
-                    answer["digest"] = await asyncio.to_thread(_kept_memory, inside, request["target"], key)
+                    key, is_told = bytes.fromhex(request["key"]), request["digest"]
+                    kept = functools.partial(_kept_memory, inside, request["target"], key, is_told=is_told)
+                    answer["digest"] = await asyncio.to_thread(kept)
                 case unknown:
                     answer["error"] = f"unknown request `{unknown}`"
         except (VmkilnError, OSError, KeyError) as error:
@@ -212,18 +213,21 @@ def _changed(request: dict[str, Any]) -> None:
         Path(path).write_text(text)
 
 
-def _kept_memory(path: str, target: str, key: bytes) -> str:
-    """Copy the RAM of a VM that stands still to a new file, and return its digest. Raises: `OSError`.
+def _kept_memory(path: str, target: str, key: bytes, *, is_told: bool) -> str:
+    """Copy the RAM of a VM that stands still to a new file, and return its digest if it is to be told.
 
-    With a key it is sealed, which finds a change by itself: there is no digest then.
+    With a key it is sealed, which finds a change by itself: there is no digest then. Raises: `OSError`.
     """
     source = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         copy = os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
         try:
-            if not key:
+            if not key and is_told:
                 return memory_file.copied(source, copy)
-            sealed_copy.sealed(source, copy, key)
+            if key:
+                sealed_copy.sealed(source, copy, key)
+            else:
+                memory_file.copy(source, copy)
             return ""
         finally:
             os.close(copy)

@@ -22,6 +22,14 @@ def copied(source: int, target: int) -> str:
     return _digest_of(source, size, target)
 
 
+def copy(source: int, target: int) -> None:
+    """The same without a digest, in half of the time: for a source that stands still meanwhile. Raises: `OSError`."""
+    size = os.fstat(source).st_size
+    os.ftruncate(target, size)
+    for position, block in blocks(source, size):
+        write_all(target, block, position)
+
+
 def digest_of(source: int) -> str:
     """The digest (SHA-256, as hexadecimal digits) of an open file. Raises: `OSError`."""
     return _digest_of(source, os.fstat(source).st_size, None)

@@ -183,6 +183,12 @@ def copied_file(source: Path, target: Path) -> str:
         return memory_file.copied(file.fileno(), copy.fileno())
 
 
+def copy_file(source: Path, target: Path) -> None:
+    """The same without a digest, which is taken of the copy (`memory_file.digest_of_file`). Raises: `OSError`."""
+    with source.open("rb") as file, open(target, "xb", opener=_private) as copy:
+        memory_file.copy(file.fileno(), copy.fileno())
+
+
 def is_whole(saved: SavedVm) -> bool:
     """Whether all of it is what was saved."""
     try:

@@ -85,18 +85,27 @@ class Keeper:
         with contextlib.ExitStack() as stack:
             begun = functools.partial(begun_for, self.settings, position.key, self.disk, stack)
             workplace = await off_loop(lambda: begun(memory_mib=self.memory_mib))
+            seconds = 0.0
+
+            async def when_copied() -> None:
+                nonlocal seconds
+                seconds = time.monotonic() - began
+                await go_on()  # digests and the disk may take their time
+
             try:
                 began = time.monotonic()
                 try:
-                    saving = whole_vm.saved_and_goes_on(
-                        inside, vm, workplace, disk=self.disk, source=self.source, about=checkpoint.record_of(about)
+                    await whole_vm.saved_and_goes_on(
+                        inside,
+                        vm,
+                        workplace,
+                        disk=self.disk,
+                        source=self.source,
+                        about=checkpoint.record_of(about),
+                        when_copied=when_copied,
                     )
-                    async with saving:
-                        pass
                 except VirtualMachineNotSaved as error:
                     raise NotKept(error.message) from error
-                seconds = time.monotonic() - began
-                await go_on()  # the disk may take its time
                 await off_loop(named, self.settings, workplace, position.key)
             finally:
                 await asyncio.to_thread(shutil.rmtree, workplace, ignore_errors=True)

@@ -23,20 +23,20 @@ class Inside:
         self.memory_begun, self.disk_begun, self.disk_ended = threading.Event(), threading.Event(), False
         self._fails = fails
 
-    async def keep_memory(self, _name: str, target: Path) -> str:
+    async def keep_memory(self, _name: str, target: Path, *, has_digest: bool) -> str:
+        assert not has_digest, "that is taken of the copy"
         self.memory_begun.set()
         assert await asyncio.to_thread(self.disk_begun.wait, LONG_SECONDS)
         if self._fails:
             raise VmkilnError("no room")
         target.write_bytes(b"memory")
-        return "of the memory"
+        return ""
 
-    def copied_file(self, _source: Path, target: Path) -> str:
+    def copy_file(self, _source: Path, target: Path) -> None:
         self.disk_begun.set()
         assert self.memory_begun.wait(LONG_SECONDS)
         target.write_bytes(b"disk")
         self.disk_ended = True
-        return "of the disk"
 
 
 async def saved(tmp_path: Path, inside: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,7 +44,7 @@ async def saved(tmp_path: Path, inside: Any, monkeypatch: pytest.MonkeyPatch) ->
         return b"devices"
 
     monkeypatch.setattr(device_state, "save", devices)
-    monkeypatch.setattr(saved_vm, "copied_file", inside.copied_file)
+    monkeypatch.setattr(saved_vm, "copy_file", inside.copy_file)
     (tmp_path / "saved").mkdir()
     workplace = saved_vm.begun(tmp_path / "saved", "1" * 64)
     async with asyncio.timeout(2 * LONG_SECONDS):

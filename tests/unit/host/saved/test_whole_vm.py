@@ -30,19 +30,27 @@ class Standing:
         if not self.goes_on:
             raise QMPError("it is gone")
 
-    async def keep_memory(self, name: str, target: Path) -> str:
+    async def keep_memory(self, name: str, target: Path, *, has_digest: bool) -> str:
         assert name == self.name
+        assert not has_digest, "or the VM would wait for it"
         if self.problem is not None:
             raise self.problem
         target.write_bytes(b"ram")
-        return "d"
+        return ""
 
     async def saved(self, folder: Path, *, disk: Path | None = None) -> None:
         workplace = saved_vm.begun(folder, "key")
         inside, vm = cast(Namespace, self), cast(VirtualMachine, self)
-        async with whole_vm.saved_and_goes_on(inside, vm, workplace, disk=disk) as saved:
+
+        async def when_copied() -> None:
             assert self.told == [], "it stands still"
-            assert saved_vm.devices_of(saved) == b"devices"
+            assert (workplace / saved_vm.MEMORY).read_bytes() == b"ram"
+            assert not (workplace / saved_vm.RECORD).exists(), "the digests are taken behind"
+
+        saved = await whole_vm.saved_and_goes_on(inside, vm, workplace, disk=disk, when_copied=when_copied)
+        assert self.told == ["cont"]
+        assert saved_vm.devices_of(saved) == b"devices"
+        assert saved_vm.is_whole(saved)
 
 
 @pytest.fixture(autouse=True)

@@ -1,12 +1,11 @@
 """A VM is kept while Packer waits, and goes on however that ends; nothing without a name is left."""
 
 import asyncio
-import contextlib
 import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -95,12 +94,11 @@ class Stage:
 
 @pytest.fixture
 async def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
-    @contextlib.asynccontextmanager
-    async def saved(_inside: Any, _vm: Any, workplace: Path, **noted: Any) -> AsyncIterator[None]:
+    async def saved(_inside: Any, _vm: Any, workplace: Path, **noted: Any) -> None:
         (workplace / saved_vm.MEMORY).write_bytes(b"ram")
         saved_vm.copied_file(noted["disk"], workplace / saved_vm.DISK)
+        await noted["when_copied"]()
         saved_vm.finished(workplace, b"devices", "digest", source=noted["source"], about=noted["about"])
-        yield
 
     monkeypatch.setattr(whole_vm, "saved_and_goes_on", saved)
     monkeypatch.setattr(keeping, "SPARE_MIB", 0)
@@ -108,11 +106,9 @@ async def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
-    @contextlib.asynccontextmanager
-    async def saved(_inside: Any, _vm: Any, workplace: Path, **_noted: Any) -> AsyncIterator[None]:
+    async def saved(_inside: Any, _vm: Any, workplace: Path, **_noted: Any) -> None:
         (workplace / saved_vm.MEMORY).write_bytes(b"half")
         raise error
-        yield
 
     monkeypatch.setattr(whole_vm, "saved_and_goes_on", saved)
 
@@ -276,13 +272,12 @@ async def test_a_secret_is_in_no_byte_that_is_kept(
     kept = positions({}, contents, mask=mask).kept
     stage.keeper = replace(stage.keeper, build=replace(BUILD, positions=kept))
 
-    @contextlib.asynccontextmanager
-    async def saved(_inside: Any, _vm: Any, workplace: Path, **noted: Any) -> AsyncIterator[None]:
+    async def saved(_inside: Any, _vm: Any, workplace: Path, **noted: Any) -> None:
         done = "\n".join(texts[: noted["about"]["position"]]).encode()
         for name in (saved_vm.MEMORY, saved_vm.DISK):
             (workplace / name).write_bytes(b"\0" * 5000 + done)
+        await noted["when_copied"]()
         saved_vm.finished(workplace, b"devices", "digest", about=noted["about"])
-        yield
 
     monkeypatch.setattr(whole_vm, "saved_and_goes_on", saved)
     stage.vm.console += says(*(f"ready {str(one.number) * 16}" for one in kept))
@@ -298,12 +293,10 @@ async def test_a_secret_is_in_no_byte_that_is_kept(
 def keep_without_an_end(home: Path) -> None:
     """A keeper in a process of its own: it says when it has half of the RAM, and waits then."""
 
-    @contextlib.asynccontextmanager
-    async def saved(_inside: Any, _vm: Any, workplace: Path, **_noted: Any) -> AsyncIterator[None]:
+    async def saved(_inside: Any, _vm: Any, workplace: Path, **_noted: Any) -> None:
         (workplace / saved_vm.MEMORY).write_bytes(b"half")
         os.write(1, b"half\n")
         await asyncio.get_running_loop().create_future()
-        yield
 
     async def work() -> None:
         stage = Stage(home)
