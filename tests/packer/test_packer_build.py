@@ -22,7 +22,7 @@ from vmkiln.packer.packer_output import (
     StepReached,
 )
 from vmkiln.packer.packer_template import Checkpoint, FileCopy, InlineShell, ScriptShell, Step, packer_input
-from vmkiln.warm.checkpoint_step import script
+from vmkiln.warm.checkpoint_step import visit
 
 
 def read(output: bytes) -> list[PackerEvent]:
@@ -61,7 +61,8 @@ def test_each_step_is_told_in_order_and_its_bytes_arrive_unchanged(bench: Bench,
 def test_a_checkpoint_waits_behind_the_scripts_and_files_that_have_one(bench: Bench, tmp_path: Path) -> None:
     traces, blob = tmp_path / "traces", tmp_path / "blob"
     blob.touch()
-    waits = Checkpoint(1, f"echo waits behind it >> {traces} <<'END'\n{script('token')}\nEND\n")
+    text = f"print('waits behind it', file=open({str(traces)!r}, 'a'))\nsaid = b''\ntext = {visit('token')!r}\n"
+    waits = Checkpoint(1, text)
     steps: list[Step] = [
         InlineShell("kept", "a", (f"echo kept >> {traces}",), waits),
         FileCopy("file", "b", blob, str(tmp_path / "copied")),

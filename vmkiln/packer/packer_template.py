@@ -80,7 +80,7 @@ class Deprovision:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Behind customizer number `number`, counted from 1: `text` is a script that always succeeds.
+    """Behind customizer number `number`, counted from 1: `text` is for Python, and knows `script` and `name`.
 
     It waits in the VM until the host has saved it, or has decided not to. What runs a Shell step's script runs it, too,
     when that has succeeded: another upload and login would take longer than all the rest. Behind a File step, and one

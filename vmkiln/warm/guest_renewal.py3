@@ -8,13 +8,16 @@ one goes on. First then come new random numbers from the host, at once taken; th
 id, and what the run's own seed says: who may log in, and the ssh server's key. What it cannot do, it says on the
 console, and the host boots the VM instead. Whatever it leaves is in memory.
 
-`TOKEN SCRIPT NAME`: the same at a checkpoint of a build, where Packer is logged in and its network stays. It says the
-name, which is drawn for each time. The host says by a word on the seed's disk, in a place that no file has, how it goes
-on: as the VM that it was, or, when the word is not this run's, as another, which ends Packer's connection with all
-below it, and takes its SCRIPT away.
-Source: random(4), RNDRESEEDCRNG; sd-id128(3); cloud-init's NoCloud.
+In a build that is kept at checkpoints it stays, with the run's token from the seed's disk; with `TOKEN` it is begun
+there. It is of no unit and has no file then, takes no time, and hears at a door that no file is, either. What runs a
+customizer's script knocks with a name, which is drawn for each time, and waits; Packer is logged in, and its network
+stays. It says the name on the console. The host says by a word on the seed's disk, in a place that no file has, how it
+goes on: as the VM that it was, or, when the word is not this run's, as another, which ends Packer's connection with all
+below it, and takes its script away.
+Source: random(4), RNDRESEEDCRNG; sd-id128(3); cloud-init's NoCloud; unix(7), abstract addresses; cgroups(7).
 """
 
+import _socket  # `socket` takes long to load
 import fcntl
 import mmap
 import os
@@ -26,10 +29,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    Door = Any  # typeshed has nothing of `_socket`
+
 SAYS = "vmkiln-renewal:"
 CONSOLES = ("/dev/ttyS0", "/dev/ttyAMA0", "/dev/console")
 FOLDER = "/run/vmkiln"
 SEED = "/dev/disk/by-label/cidata"
+BLOCKS = "/sys/bus/virtio/devices/%s/block/*"
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 RNDRESEEDCRNG = 0x5207
 RANDOM_BYTES = 1024
@@ -44,6 +50,11 @@ BOOT_SECONDS = 1200
 DISK_SECONDS = 20
 WORD_PLACE, WORD_BYTES = 16384, 4096  # in the system area of an ISO 9660 image, which no program reads
 WORD_SECONDS = 300
+DOOR = "vmkiln-%s"  # an abstract address, which no file is
+VISIT_SECONDS = 5.0  # in which who knocks says why
+NAME_LETTERS = 16
+SCRIPTS = "/run/packer/"  # in memory, where Packer's are
+ROOT_GROUPS = ("/sys/fs/cgroup/systemd/cgroup.procs", "/sys/fs/cgroup/cgroup.procs")
 
 
 def load_the_rest() -> None:
@@ -60,7 +71,7 @@ def load_the_rest() -> None:
 def main(arguments: "tuple[str, ...]" = ()) -> int:
     """Wait, renew, and say how it went."""
     if arguments:
-        return at_checkpoint(*arguments)
+        return stay(*arguments)
     load_the_rest()
     try:
         seed, carrier, services, ssh, timers = get_ready()
@@ -76,11 +87,75 @@ def main(arguments: "tuple[str, ...]" = ()) -> int:
         return 1
     finally:
         shutil.rmtree(FOLDER, ignore_errors=True)
-    return 0
+    token = token_of(seed)
+    return stay(token) if token else 0
 
 
-def at_checkpoint(token: str, script: str, name: str) -> int:
-    """Wait until the host has saved the VM, or has not; become another when this is one that goes on from there."""
+def stay(token: str) -> int:
+    """Be there for the checkpoints of this run, one after the other, until the VM restarts or is no other machine."""
+    door = opened(token)
+    remove_folder()
+    leave_unit()
+    while token:
+        visitor = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, door._accept()[0])
+        try:
+            visitor.settimeout(VISIT_SECONDS)
+            name, _, script = visitor.recv(4096).decode().strip().partition(" ")
+            if len(name) != NAME_LETTERS or not name.isalnum():
+                continue
+            after = at_checkpoint(token, script, name)
+            if after != token:
+                door.close()
+                token = after
+                if token:
+                    door = opened(token)
+            else:
+                visitor.sendall(b"on")
+        except (OSError, ValueError):  # it has ended, or says nothing
+            continue
+        finally:
+            visitor.close()
+    return 1
+
+
+def opened(token: str) -> "Door":
+    """The door of this run's, which nobody else has. Raises: `OSError`."""
+    door = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    door.bind(b"\0" + (DOOR % token).encode())
+    door.listen(8)
+    return door
+
+
+def leave_unit() -> None:
+    """Go on as a process of no unit, which ends: no customizer finds one of ours, and none that it stops is this."""
+    try:
+        for path in ROOT_GROUPS:
+            if os.path.exists(path):
+                with open(path, "w") as group:
+                    group.write("0")
+    except OSError:
+        return  # it stays in its unit
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+    os.chdir("/")
+    nowhere = os.open("/dev/null", os.O_RDWR)
+    for number in (0, 1, 2):
+        os.dup2(nowhere, number)
+    os.close(nowhere)
+
+
+def token_of(seed: str) -> str:
+    """The token of the run that has this seed now; '' when it keeps nothing."""
+    words = word_on("/dev/" + os.path.basename(glob.glob(BLOCKS % seed)[0])).split()
+    return words[0] if len(words) == 2 else ""
+
+
+def at_checkpoint(token: str, script: str, name: str) -> str:
+    """Wait until the host has saved the VM, or has not; become another when this is one that goes on from there.
+
+    Gives the token of the run that the VM is of then; '' for one that could not become another, or keeps nothing.
+    """
     refusal = "skipped %s" % name
     try:
         seed, _ = what_is_needed()
@@ -92,21 +167,23 @@ def at_checkpoint(token: str, script: str, name: str) -> int:
         say("ready %s" % name)
         if goes_on_as_it_was(disk, token, name):
             catch_up()
-        else:
-            refusal = "cannot"
-            reseed()
-            load_the_rest()
-            services, ssh, timers = units()
-            run("systemctl", "stop", *(timers + ssh))
-            end_logins()
+            return token
+        refusal = "cannot"
+        reseed()
+        load_the_rest()
+        os.makedirs(FOLDER, 0o700, exist_ok=True)
+        services, ssh, timers = units()
+        run("systemctl", "stop", *(timers + ssh))
+        end_logins()
+        if script.startswith(SCRIPTS) and ".." not in script:
             os.unlink(script)
-            become_another(seed, services, ssh, timers, had_route=had_route)
+        become_another(seed, services, ssh, timers, had_route=had_route)
+        return token_of(seed)
     except Exception as error:
         say("%s: %s" % (refusal, " ".join(str(error).split())))
-        return 1
+        return "" if refusal == "cannot" else token
     finally:
         remove_folder()
-    return 0
 
 
 def remove_folder() -> None:
@@ -342,7 +419,7 @@ def taken_anew(seed: str) -> "dict[str, Any]":
     for action in ("unbind", "bind"):
         with open("%s/%s" % (driver, action), "w") as file:
             file.write(seed)
-    blocks = "/sys/bus/virtio/devices/%s/block/*" % seed
+    blocks = BLOCKS % seed
     wait_for(lambda: glob.glob(blocks), DISK_SECONDS, "the seed's disk did not come")
     disk = "/dev/" + os.path.basename(glob.glob(blocks)[0])
     wait_for(lambda: os.path.exists(disk), DISK_SECONDS, "%s did not come" % disk)

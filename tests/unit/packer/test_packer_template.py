@@ -21,7 +21,7 @@ from vmkiln.packer.packer_template import (
     packer_input,
     run_command,
 )
-from vmkiln.warm.checkpoint_step import new_token, script
+from vmkiln.warm.checkpoint_step import new_token, visit
 
 CONNECTION = Connection(2222, "packer", "PRIVATE KEY", 900, "/run/packer")
 INLINE = InlineShell("inline", "a", ("echo {{user `x`}}", "true"))
@@ -57,7 +57,7 @@ def test_a_checkpoint_is_in_the_command_that_runs_a_script() -> None:
 
 def test_the_command_with_all_that_it_carries_is_one_that_a_shell_takes() -> None:
     most_bytes_of_an_argument = 128 * 1024  # Linux: MAX_ARG_STRLEN
-    assert len(run_command(default_deprovisioning(), script(new_token()))) < most_bytes_of_an_argument // 2
+    assert len(run_command(default_deprovisioning(), visit(new_token()))) < most_bytes_of_an_argument // 2
 
 
 def test_packer_does_not_come_back_for_the_deprovision_script() -> None:

@@ -39,7 +39,8 @@ def test_what_waits_at_a_checkpoint_runs_behind_a_script_that_succeeded(status: 
     """The whole command as the VM's shell gets it, with a checkpoint that has what a shell would take for its own."""
     script, traces = tmp_path / "script_1.sh", tmp_path / "traces"
     script.write_text(f"#!/bin/sh\necho script >> {traces}\nexit {status}\n")
-    checkpoint = f"cat >> {traces} <<'END'\ncheckpoint it's $PATH\nEND\necho \"$0 $1\" >> {traces}; echo 'cannot be'\n"
+    checkpoint = f"print(\"checkpoint it's $PATH\", script + ' ' + name, sep='\\n', file=open({str(traces)!r}, 'a'))\n"
+    checkpoint += "said = output_of(['sh', '-c', 'echo cannot be'])[1].strip()\n"
     command = run_command("", checkpoint).replace("{{.Path}}", str(script)).replace("{{.Vars}}", "")
     ended = subprocess.run(["bash", "-c", command], check=False, capture_output=True, text=True)
     assert ended.returncode == status
@@ -49,6 +50,20 @@ def test_what_waits_at_a_checkpoint_runs_behind_a_script_that_succeeded(status: 
     assert traces.read_text().splitlines() == ["script", *waited]
     assert ("\x1ewcannot be" in ended.stdout) == (status == 0), "what it says is told"
     assert ended.stdout.endswith("\x1eg\n") == (status == 0), "and that it goes on"
+
+
+def test_a_checkpoint_that_fails_is_a_remark_and_no_failed_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said: list[tuple[bytes, bytes]] = []
+    monkeypatch.setattr(step_runner, "say", lambda kind, text=b"": said.append((kind, text)))
+    for text in ("import no_such_module", "said = b''"):
+        step_runner.wait_at(text, "script")
+    assert [kind for kind, _ in said] == [
+        *(step_runner.WAITS, step_runner.REMARK, step_runner.GOES_ON),
+        *(step_runner.WAITS, step_runner.GOES_ON),
+    ]
+    assert said[1][1] == b"the VM cannot be kept here: No module named 'no_such_module'"
 
 
 class _Clock:

@@ -103,8 +103,6 @@ async def _disk_kept(disk: Path | None, workplace: Path) -> None:
         await off_loop(saved_vm.copy_file, disk, workplace / saved_vm.DISK)
 
 
-async def _finished(
-    workplace: Path, devices: bytes, *, source: str, about: Mapping[str, object] | None
-) -> SavedVm:
+async def _finished(workplace: Path, devices: bytes, *, source: str, about: Mapping[str, object] | None) -> SavedVm:
     digest = await asyncio.to_thread(memory_file.digest_of_file, workplace / saved_vm.MEMORY)
     return await asyncio.to_thread(saved_vm.finished, workplace, devices, digest, source=source, about=about)

@@ -41,7 +41,7 @@ from vmkiln.store.rows import ResourceRow
 from vmkiln.store.run_facts import CheckpointFact
 from vmkiln.waiting.off_loop import off_loop
 from vmkiln.warm import checkpoint, saved_base
-from vmkiln.warm.checkpoint_step import new_token, script
+from vmkiln.warm.checkpoint_step import new_token, visit
 from vmkiln.windows.steps import WindowsStep
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class KeptBuild:
         numbers = {one.number for one in self.positions}
         found: list[Step | WindowsStep] = []
         for number, step in enumerate(customizers[first:], start=first + 1):
-            checkpoint = Checkpoint(number, script(self.token))
+            checkpoint = Checkpoint(number, visit(self.token))
             if number not in numbers:
                 found.append(step)
             elif isinstance(step, InlineShell | ScriptShell) and number not in self.restarting:
@@ -227,7 +227,7 @@ def _surroundings(staged: Staged) -> dict[str, object]:
         "container_image": image.digest,
         "packer": image.packer_version,
         "steps_by": hashlib.sha256(run_command(default_deprovisioning()).encode()).hexdigest(),
-        "checkpoint_by": hashlib.sha256(script("").encode()).hexdigest(),
+        "checkpoint_by": hashlib.sha256(visit("").encode()).hexdigest(),
     }
 
 
