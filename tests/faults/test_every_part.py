@@ -209,6 +209,8 @@ async def everything(
         async def level() -> str:
             return "emulated"
 
+        async def no_visit(_asked: object) -> None: ...
+
         access = TestAccess({"owner": [("Owner", "/")]})
         access.keep(store)
         async with (
@@ -225,6 +227,7 @@ async def everything(
                 rounds=rounds,
                 notify=NotifySocket(str(folder / "notify"), 0.3),
                 on_unasked=on_unasked,
+                visit=no_visit,
             ) as application,
             httpx.AsyncClient(transport=httpx.ASGITransport(application)) as client,
         ):

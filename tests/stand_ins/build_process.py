@@ -278,6 +278,7 @@ def _child(settings: Settings, runner: str, asked: Asked) -> None:
     command.die_with_parent()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has what runs in its background ignore it
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # as nohup has what it runs ignore this one
     log = os.open(settings.home / f"{asked.run_id}.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for descriptor in (1, 2):
         os.dup2(log, descriptor)
