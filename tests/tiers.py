@@ -128,6 +128,11 @@ def half(found: Sequence[T], number: int = 0) -> Sequence[T]:
     return found[(seed() + number) % 2 :: 2]
 
 
+def quarter(found: Sequence[T]) -> Sequence[T]:
+    """Every fourth of what was found, others on the next three days; all of it in the long tier, and when it is few."""
+    return found if tier() is LONG or len(found) <= FEW else found[seed() % 4 :: 4]
+
+
 def one(found: Sequence[T]) -> Sequence[T]:
     """One of what was found, another every day; all of it in the long tier."""
     at = seed() % len(found)

@@ -2,7 +2,7 @@
 
 In each phase four builds are held there; each is sent its signal, and the first of them is sent it again. A build that
 was asked to end says what it does, ends with 130 and leaves nothing; the next command cleans up after a killed one.
-The short tier tries half of the phases a day.
+The short tier tries a quarter of the phases a day.
 """
 
 import os
@@ -42,7 +42,7 @@ def builds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Builds]:
         yield found
 
 
-@pytest.mark.parametrize("moment", tiers.half(MOMENTS, 0), ids=lambda moment: f"{moment.number}-{moment.where}")
+@pytest.mark.parametrize("moment", tiers.quarter(MOMENTS), ids=lambda moment: f"{moment.number}-{moment.where}")
 def test_a_signal_in_each_phase_is_answered_and_nothing_is_left(builds: Builds, moment: Moment) -> None:
     home = builds.settings.home
     before = snapshot(home)
