@@ -40,7 +40,7 @@ def bash(*lines: str) -> list[str]:
 
 
 def on_a_day(seed: int, *, long: bool = False) -> tuple[set[str], set[str]]:
-    """The real builds that the script has run in their turn with that seed, and those left for another day."""
+    """The real builds that the script has the third user run with that seed, and those left for another day."""
     tier = f"long=({'--long' if long else ''}); VMKILN_TEST_SEED={seed}"
     share, left = bash(tier, lines_of("vm_turns=(", "done"), 'echo "${vm_share[*]}"; echo "${not_today[*]}"')
     return set(share.split()), set(left.split())
@@ -67,7 +67,7 @@ def is_in(path: Path, places: tuple[Path, ...]) -> bool:
 
 def parts_of(path: Path, marks: set[str]) -> list[str]:
     """The parts that run a file whose tests have these marks; as pytest, by Python's own words for marks."""
-    alone, share, vm = listed("by_themselves"), listed("vm_turns"), (Path("tests/vm"),)
+    alone, share, vm = listed("by_themselves"), (*listed("vm_every_day"), *listed("vm_turns")), (Path("tests/vm"),)
     places = {
         "vm": is_in(path, vm) and not is_in(path, share),
         "vm-share": is_in(path, share),
@@ -86,7 +86,7 @@ def test_each_test_is_run_by_one_part() -> None:
 
 
 def test_what_is_listed_is_there() -> None:
-    places = [*listed("by_themselves"), *listed("vm_turns"), *listed("lanes")]
+    places = [*listed("by_themselves"), *listed("vm_every_day"), *listed("vm_turns"), *listed("lanes")]
     assert [place for place in places if not (ROOT / place).exists()] == []
 
 
@@ -98,15 +98,19 @@ def test_one_that_none_would_run_is_found() -> None:
 
 
 def test_each_real_build_has_its_turn_within_three_days() -> None:
-    turns = {str(place) for place in listed("vm_turns")}
+    turns, daily = ({str(place) for place in listed(name)} for name in ("vm_turns", "vm_every_day"))
     shares = [on_a_day(seed) for seed in (20261130, 20261131, 20261132)]
-    assert set().union(*(share for share, _left in shares)) == turns
-    assert sum(len(share) for share, _left in shares) == len(turns)
-    assert all(share | left == turns and not share & left for share, left in shares)
+    assert all(daily <= share for share, _left in shares)
+    assert set().union(*(share for share, _left in shares)) == turns | daily
+    assert sum(len(share - daily) for share, _left in shares) == len(turns)
+    assert all(share | left == turns | daily and not share & left for share, left in shares)
 
 
 def test_in_the_long_tier_each_real_build_has_its_turn() -> None:
-    assert on_a_day(20261130, long=True) == ({str(place) for place in listed("vm_turns")}, set())
+    assert on_a_day(20261130, long=True) == (
+        {str(place) for name in ("vm_turns", "vm_every_day") for place in listed(name)},
+        set(),
+    )
 
 
 def test_what_has_no_turn_is_left_out_but_not_when_something_is_named() -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 from conftest import VMKILN, unchanged_world
 from test_clients_build import BUILD_SECONDS, GROUP, a_template, serving
-from turns import ON_EVEN_DAYS
 
 from vmkiln.cli.contexts import Context, Contexts, write_contexts
 from vmkiln.settings import Settings
@@ -22,7 +21,6 @@ pytestmark = pytest.mark.vm
 SECONDS = 300
 
 
-@ON_EVEN_DAYS
 def test_a_failed_vm_of_a_service_is_entered_from_another_machine(
     prepared: Settings, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
