@@ -97,9 +97,9 @@ def test_one_that_none_would_run_is_found() -> None:
     assert parts_of(Path("tests/faults/test_soak.py"), {"vm"}) == []
 
 
-def test_each_real_build_has_its_turn_within_three_days() -> None:
+def test_each_real_build_has_its_turn_within_four_days() -> None:
     turns, daily = ({str(place) for place in listed(name)} for name in ("vm_turns", "vm_every_day"))
-    shares = [on_a_day(seed) for seed in (20261130, 20261131, 20261132)]
+    shares = [on_a_day(seed) for seed in range(20261130, 20261134)]
     assert all(daily <= share for share, _left in shares)
     assert set().union(*(share for share, _left in shares)) == turns | daily
     assert sum(len(share - daily) for share, _left in shares) == len(turns)

@@ -103,6 +103,7 @@ def test_each_setting_is_read_from_the_environment_and_from_a_file(tmp_path: Pat
     addresses = {"object_store": "file:///a", "http_proxy": proxy, "https_proxy": proxy, "guest_proxy": proxy}
     addresses |= {"egress_closed_ports": "25,465", "login_issuer": "https://login.example.org/people"}
     addresses["release_policy"] = "cold, boot"
+    addresses["service_url"] = "https://images.example.org:8443"
     seen = 0
     for one in declared_settings():
         if one.name == "home":
