@@ -46,10 +46,10 @@ my @marks = (
         |"(?:refresh|access)_?[tT]oken"\s*:\s*"|\bAIza[\w-]{30}}x,
         'aws_secret_access_key', 'AccountKey=', 'SharedAccessSignature', '"private_key_id"', 'AKIA', 'ASIA', 'oken"', 'AIza'],
     ["access token", qr{\bgh[pousr]_\w{16}|\bgithub_pat_\w{16}|\bglpat-[\w-]{16}|\bxox[abprs]-[\w-]{8}|_authToken=|\bnpm_\w{30}
-        |\bpypi-[\w-]{40}|\beyJ[\w-]{16,4096}\.eyJ[\w-]{8,4096}\.[\w-]{16}}x,
+        |\bpypi-[\w-]{40}|\beyJ[\w-]{16,4096}+\.eyJ[\w-]{8,4096}+\.[\w-]{16}}x,
         'ghp_', 'gho_', 'ghu_', 'ghs_', 'ghr_', 'github_pat_', 'glpat-', 'xox', '_authToken=', 'npm_', 'pypi-', '.eyJ'],
     ["password of a tool", qr{^machine\s+\S+\s+login\s+\S+\s+password\s|"auth"\s*:\s*"[\w+/=]{8}
-        |^\s*psk=(?:"[^"\n]{8}|[^\s"]{8})}mx,
+        |^[^\S\n]*psk=(?:"[^"\n]{8}|[^\s"]{8})}mx,
         'machine', '"auth"', 'psk='],
     ["password of a tool", qr{://[^/\s:@]{1,64}:[^/\s@]{1,64}\@}],
 );

@@ -63,6 +63,8 @@ def test_a_hash_in_passwd_or_group_is_told_by_kind_too(tmp_path: Path) -> None:
         ("token pypi-" + "A" * 50, "access token"),
         (f"eyJ{'A' * 20}.eyJ{'A' * 20}.{'A' * 30}", "access token"),
         ('network={\n  psk="twelve letters"\n}', "password of a tool"),
+        ("machine\tx.example login a password b\n", "password of a tool"),
+        ("git clone https://a:hunter22@x.example/a\n", "password of a tool"),
         ("certificate-authority-data: LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0t", ""),
         ("-----BEGIN PUBLIC KEY-----\nnone of the secret ones\n", ""),
     ],
@@ -71,6 +73,15 @@ def test_what_a_secret_looks_like_is_told_and_not_what_it_says(tmp_path: Path, c
     found = told(tmp_path, "opt/a.txt", content)
     assert (kind in found) if kind else (found == "")
     assert content not in found
+
+
+def test_a_file_of_empty_lines_is_searched_in_linear_time(tmp_path: Path) -> None:
+    """A hundred of them would keep the look from ending in time."""
+    file = tmp_path / "a.txt"
+    file.write_text('"auth"' + "\n" * 65_000 + "\tpsk=twelveletters")
+    program = PROGRAM.replace("/mnt/", f"{tmp_path}/") + f"\nread_file(0, 'a.txt', -s '{file}');\n"
+    found = subprocess.run(["perl", "-e", program, "look"], capture_output=True, text=True, check=True, timeout=4)
+    assert "password of a tool" in found.stdout
 
 
 def asked(folder: Path, expression: str) -> str:
