@@ -278,6 +278,29 @@ def test_a_resource_is_asked_by_its_type_and_name_as_the_oldest_templates_do(liv
     assert uuid.UUID(found["outputs"]["o"]["value"])
 
 
+def test_a_child_is_named_by_what_its_id_ends_with(live: InProcess) -> None:
+    """`Microsoft.Compute/galleries/GALLERY/images/NAME`, as Azure's pages on image versions have it in `dependsOn`."""
+    gallery = {"type": "Microsoft.Compute/galleries", "apiVersion": "2022-03-03", "name": "gal", "location": "westus2"}
+    told = "[concat('Microsoft.Compute/galleries/', 'gal', '/images/', 'img')]"
+    image = {
+        **gallery,
+        "type": "Microsoft.Compute/galleries/images",
+        "name": "gal/img",
+        "dependsOn": ["Microsoft.Compute/galleries/gal"],
+        "properties": {
+            "osType": "Linux",
+            "osState": "Generalized",
+            "identifier": {"publisher": "p", "offer": "o", "sku": "s"},
+        },
+    }
+    outputs = {"o": {"type": "string", "value": f"[reference({told[1:-1]}).osType]"}}
+    content = body(gallery, image, {**IDENTITY, "name": "made", "dependsOn": [told]}, outputs=outputs)
+    found = deployed(live, content)
+    assert found["provisioningState"] == "Succeeded", found["error"]
+    assert found["outputs"]["o"]["value"] == "Linux"
+    assert found["dependencies"][-1]["dependsOn"][0]["resourceName"] == "gal/img"
+
+
 def test_resources_that_wait_for_one_another_are_told(live: InProcess) -> None:
     one = {**IDENTITY, "name": "one", "tags": {"a": "[reference('two').clientId]"}}
     two = {**IDENTITY, "name": "two", "tags": {"a": "[reference('one').clientId]"}}

@@ -1,6 +1,7 @@
 """A planned resource of a deployment, and the resources it waits for: `dependsOn` may name each of them in many ways.
 
-A name is a symbolic name, the name of a loop, an id, a bare name, or a type with a name. An id may spell a resource
+A name is a symbolic name, the name of a loop, an id, a bare name, or a type with a name, which may be what an id ends
+with: `Microsoft.X/types/name/children/name`. An id may spell a resource
 group as a resource of its subscription, and may lack the group that a nested deployment goes to.
 
 Before the resources are there, whoever asks for the state of one is answered with a mistake of a kind of its own. So
@@ -82,8 +83,8 @@ def meant_by(text: str, resources: Sequence[PlannedResource]) -> PlannedResource
     """The resource that an id or name means, as `dependsOn` may spell it; by its loop's name none is meant. Pure."""
     wanted, tail = plain_name(text), tail_of(text)
     for item in resources:
-        typed = f"{item.type}/{item.name}".lower()  # as the oldest templates have it
-        if wanted in (plain_name(item.key), plain_name(item.id), item.name.lower(), typed):
+        plain, typed = plain_name(item.id), f"{item.type}/{item.name}".lower()  # as the oldest templates have it
+        if wanted in (plain_name(item.key), plain, item.name.lower(), typed) or plain.endswith(f"/providers/{wanted}"):
             return item
     alike = [item for item in resources if tail and item.type.lower() == NESTED and tail_of(item.id) == tail]
     return alike[0] if len(alike) == 1 else None
@@ -92,7 +93,8 @@ def meant_by(text: str, resources: Sequence[PlannedResource]) -> PlannedResource
 def names_of(resource: PlannedResource) -> set[str]:
     """Everything a template may call a resource by, as `plain_name` has it."""
     typed = f"{resource.type}/{resource.name}".lower()
-    return {plain_name(resource.key), resource.loop.lower(), plain_name(resource.id), resource.name.lower(), typed}
+    called = {plain_name(resource.key), resource.loop.lower(), plain_name(resource.id), resource.name.lower(), typed}
+    return called | {tail_of(resource.id)}
 
 
 def plain_name(name: str) -> str:
