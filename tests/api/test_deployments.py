@@ -278,6 +278,49 @@ def test_a_resource_is_asked_by_its_type_and_name_as_the_oldest_templates_do(liv
     assert uuid.UUID(found["outputs"]["o"]["value"])
 
 
+def test_an_outer_template_asks_for_resources_around_it_by_name(live: InProcess) -> None:
+    """Its expressions are those of the deployment around it, which waits for what they ask for, as in Azure."""
+    first, asks = {**IDENTITY, "name": "first"}, "[reference('made').clientId]"
+    second = {**IDENTITY, "name": "second", "tags": {"a": asks}}
+    own = "[reference('first').clientId]"
+    outputs = {"o": {"type": "string", "value": asks}, "p": {"type": "string", "value": own}}
+    deep = {**nested({"template": {"resources": [first, second], "outputs": outputs}}), "name": "deep"}
+    told = "[concat(reference('inner').outputs.o.value, ' ', reference('made').clientId)]"
+    whole = nested({"template": {"resources": [deep], "outputs": {"o": {"type": "string", "value": asks}}}})
+    content = body(whole, {**IDENTITY, "name": "made"}, outputs={"o": {"type": "string", "value": told}})
+    found = deployed(live, content)
+    assert found["provisioningState"] == "Succeeded", found["error"]
+    made = live.get(f"{GROUP}/providers/{IDENTITIES}/made").json()["properties"]["clientId"]
+    assert found["outputs"]["o"]["value"] == f"{made} {made}"
+    assert live.get(f"{GROUP}/providers/{IDENTITIES}/second").json()["tags"] == {"a": made}
+    circle = {"o": {"type": "object", "value": "[reference('inner')]"}}
+    itself = nested({"template": {"resources": [], "outputs": circle}})
+    assert "wait for one another" in deployed(live, body(itself), path=f"{DEPLOYMENT}-b")["error"]["message"]
+    inner = {"expressionEvaluationOptions": {"scope": "inner"}}
+    alone = nested({**inner, "template": {"resources": [], "outputs": {"o": {"type": "string", "value": asks}}}})
+    refused = live.put(f"{DEPLOYMENT}-c", body({**IDENTITY, "name": "made"}, alone))
+    assert "the resource `made` is not defined in the template" in refused.text
+
+
+def test_what_is_left_out_and_there_all_the_same_is_read(live: InProcess) -> None:
+    """A template that takes a new resource or one that exists asks for it in either case, as Azure's examples do."""
+    made = {**IDENTITY, "name": "made"}
+    by_id = f"[reference(resourceId('{IDENTITIES}', 'made'), '2023-01-31').clientId]"
+    outputs = {
+        "o": {"type": "string", "value": "[reference('made').clientId]"},
+        "p": {"type": "string", "value": by_id},
+    }
+    content = body({**made, "condition": False}, outputs=outputs)
+    assert "`made` is left out, because of its condition" in live.put(DEPLOYMENT, content).text
+    assert deployed(live, body(made), path=f"{DEPLOYMENT}-a")["provisioningState"] == "Succeeded"
+    found = deployed(live, content)
+    assert found["provisioningState"] == "Succeeded", found["error"]
+    assert found["outputs"]["o"] == found["outputs"]["p"]
+    keys = {"o": {"type": "object", "value": "[listKeys('made', '2023-01-31')]"}}
+    refused = deployed(live, body({**made, "condition": False}, outputs=keys), path=f"{DEPLOYMENT}-b")
+    assert "is not there, or not allowed" in refused["error"]["message"]
+
+
 def test_a_child_is_named_by_what_its_id_ends_with(live: InProcess) -> None:
     """`Microsoft.Compute/galleries/GALLERY/images/NAME`, as Azure's pages on image versions have it in `dependsOn`."""
     gallery = {"type": "Microsoft.Compute/galleries", "apiVersion": "2022-03-03", "name": "gal", "location": "westus2"}

@@ -32,11 +32,11 @@ Runtime = Callable[[str, list[Any], str], Any]
 
 
 class NotReady(Exception):
-    """A body asks for a resource of the same deployment that is not made yet; `key` says which."""
+    """A body asks for a resource that is not made yet: the one of that key, so many deployments further `outside`."""
 
-    def __init__(self, key: str) -> None:
+    def __init__(self, key: str, outside: int = 0) -> None:
         super().__init__(key)
-        self.key = key
+        self.key, self.outside = key, outside
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,7 @@ class DeploymentPlan(Deployment):
         super().__init__(document, *arguments, **named)
         self.document = document
         self.place: DeploymentContext = self._scope.context  # where its resources are put
+        self.around: DeploymentPlan | None = None  # in whose scope it is evaluated, where that is not its own
         self._planned: list[PlannedResource] | None = None
 
     @property
@@ -204,6 +205,7 @@ class DeploymentPlan(Deployment):
         if not nested.is_inner:
             plan = DeploymentPlan({**nested.template, "parameters": {}}, {}, context, budget=self.budget)
             plan.see_through(resource.scope)
+            plan.around = self
             return plan
         scope = replace(resource.scope, runtime=runtime)
         given: dict[str, GivenParameter] = {}

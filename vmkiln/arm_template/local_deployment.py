@@ -236,7 +236,9 @@ class LocalDeployment(DeploymentPlan):
             chosen = [item for item in self.known() if item.loop.lower() == asked.lower() and item.is_wanted]
             return [self._state_of(item, path, is_full=is_full).whole() for item in chosen]
         found = self._found(asked)
-        if found is not None and not found[0].is_wanted:
+        if found is not None and not found[0].is_wanted:  # it may be there all the same, as only Azure knows
+            if (given := self._given(function, asked, found[0])) is not None:
+                return given
             raise left_out(found[0], path)
         if function == "resourceinfo" and found is not None:
             return resource_info(found[0])
@@ -245,14 +247,19 @@ class LocalDeployment(DeploymentPlan):
         if function == "listoutputswithsecurevalues" and found is not None and found[0].type.lower() == NESTED:
             child = found[1].nested_deployment(found[0])
             return Later({name: partial(child.output_value, name) for name in child.declared_outputs})
-        names = {plain_name(asked)} | (names_of(found[0]) if found else set())
-        given = self._references.of(function, names)
+        given = self._given(function, asked, found[0] if found else None)
         if given is not None:
-            if function.startswith("list"):
-                self.keep_secret(given if function == "listoutputswithsecurevalues" else keys_in(given))
             return given
         where = found[0].id if found else asked
         raise TemplateInvalid([_not_known(function, where, path, "it is not in this file" if not found else "")])
+
+    def _given(self, function: str, asked: str, item: PlannedResource | None) -> Any:
+        """What was given as the answer for a resource; None for nothing."""
+        names = {plain_name(asked)} | (names_of(item) if item is not None else set())
+        given = self._references.of(function, names)
+        if given is not None and function.startswith("list"):
+            self.keep_secret(given if function == "listoutputswithsecurevalues" else keys_in(given))
+        return given
 
     def output_value(self, name: str) -> Any:
         """The value of one output; null when its condition leaves it out. Raises TemplateInvalid."""

@@ -13,7 +13,7 @@ functions" reference.
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from vmkiln.arm_template.budget import LETTERS_A_STEP
 from vmkiln.arm_template.deployment_template import NESTED
@@ -113,17 +113,37 @@ def tail_of(name: str) -> str:
 # before any of them is made
 
 
-def runtime_before(resources: Sequence[PlannedResource]) -> Callable[[str, list[Any], str], Any]:
-    """What answers the functions that ask for the state of resources, when none of these is made yet."""
+class Planned(Protocol):
+    """A deployment with its resources."""
+
+    @property
+    def around(self) -> "Planned | None":
+        """The one in whose scope it is evaluated, where that is not its own."""
+
+    def planned(self) -> list[PlannedResource]:
+        """Every resource, those left out too."""
+
+
+def runtime_before(
+    plan: Planned, *, is_there: Callable[[str], bool] = lambda _id: False
+) -> Callable[[str, list[Any], str], Any]:
+    """What answers the functions that ask for the state of resources, when none of a deployment is made yet.
+
+    `is_there` tells of the id of one that is left out whether it is there all the same.
+    """
+    resources = plan.planned()
+    outside = runtime_before(plan.around, is_there=is_there) if plan.around is not None else None
 
     def runtime(function: str, arguments: list[Any], path: str) -> Any:
         if not arguments or not isinstance(arguments[0], str):
             raise TemplateInvalid([Mistake(path, f"{function}() takes the name or id of a resource")])
         asked = arguments[0]
         item = meant_by(asked, resources)
+        if item is None and outside is not None:
+            return outside(function, arguments, path)
         if item is not None and function == "resourceinfo":
             return resource_info(item)
-        if item is not None and function == "reference" and not item.is_wanted:
+        if item is not None and function == "reference" and not item.is_wanted and not is_there(item.id):
             raise left_out(item, path)
         if item is None and function == "reference" and not asked.startswith("/"):
             raise TemplateInvalid([Mistake(path, f"the resource `{asked[:200]}` is not defined in the template")])

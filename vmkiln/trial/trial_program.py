@@ -110,7 +110,7 @@ def _asking(ask: Ask, level: int) -> Runtime:
 
 def _all_of(plan: DeploymentPlan) -> None:
     items = plan.planned()
-    runtime = runtime_before(items)  # goes on beside what waits, as the service does
+    runtime = runtime_before(plan)  # goes on beside what waits, as the service does
     for item in items:
         try:
             if item.type.lower() == NESTED:

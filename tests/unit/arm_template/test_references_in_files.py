@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from test_local_deployment import RG, SUBSCRIPTION, document, image, nested, read
+from test_local_deployment import RG, SUBSCRIPTION, document, image, mistakes, nested, read
 
 NETWORKS, VAULTS = "Microsoft.Network/virtualNetworks", "Microsoft.KeyVault/vaults"
 NETWORK = {
@@ -38,6 +38,15 @@ def test_what_exists_only_under_a_condition_is_not_looked_for_elsewhere() -> Non
     place = {"subscriptionId": "[split('//', '/')[2]]", "resourceGroup": "[split('////', '/')[4]]"}
     known = {"existing": True, "condition": False, "type": VAULTS, "apiVersion": "2023-07-01", "name": "kv", **place}
     assert tag("toUpper('read')", kv=known) == "READ"
+
+
+def test_what_a_condition_leaves_out_and_is_there_all_the_same_may_be_given() -> None:
+    known = {"condition": False, "type": VAULTS, "apiVersion": "2023-07-01", "name": "kv"}
+    template = document({"kv": known, "t": image(tags={"x": "[reference('kv').uri]"})}, languageVersion="2.0")
+    [told] = mistakes(template).values()
+    assert "`kv` is left out, because of its condition" in told
+    found = read(template, references=('kv={"uri": "https://kv.example"}',))
+    assert found.resolved["tags"] == {"x": "https://kv.example"}
 
 
 def test_subnets_of_a_network_of_the_file_have_ids() -> None:

@@ -15,7 +15,7 @@ from vmkiln.api.resources.deployment_scripts import script_mistakes
 from vmkiln.api.resources.providers import provider_bodies
 from vmkiln.api.staging.staging_resources import ONLY_HERE
 from vmkiln.arm_template.deployment_context import DeploymentContext
-from vmkiln.arm_template.deployment_plan import DeploymentPlan
+from vmkiln.arm_template.deployment_plan import DeploymentPlan, Runtime
 from vmkiln.arm_template.deployment_template import NESTED
 from vmkiln.arm_template.parameters.deployment_parameters import GivenParameter
 from vmkiln.arm_template.planned_resource import PlannedResource, runtime_before, wrong_in
@@ -155,7 +155,7 @@ def check(call: Call, plan: DeploymentPlan) -> list[PlannedResource]:
     for body in bodies:  # last, in what is left of the budget: each has one of its own when it is made
         if plan.budget.is_spent:
             break
-        wrong = _body_of(body.plan, body.resource)[1]
+        wrong = _body_of(call, body.plan, body.resource)[1]
         mistakes += [] if plan.budget.is_spent else [_below(body.inside, mistake) for mistake in wrong]
     if mistakes:
         raise TemplateInvalid(list(dict.fromkeys(mistakes)))
@@ -202,16 +202,25 @@ def _mistakes_in(call: Call, plan: DeploymentPlan, inside: str, bodies: list[_Bo
             raise ArmError(403, "InvalidTemplateDeployment", message, target=resource.id)
         mistakes += _location_mistakes(call, plan, resource)
         if resource.type.lower() == IMAGE_TEMPLATE.lower():
-            mistakes += _image_template_mistakes(plan, resource)
+            mistakes += _image_template_mistakes(call, plan, resource)
         elif resource.type.lower() == DEPLOYMENT_SCRIPT.lower():
-            mistakes += _script_mistakes(plan, resource)
+            mistakes += _script_mistakes(call, plan, resource)
         elif resource.type.lower() != NESTED:
             bodies.append(_Body(plan, resource, inside))
         elif resource.path not in nested:
             nested.add(resource.path)  # instances of a loop are alike
             mistakes += _nested_mistakes(call, plan, resource, inside, bodies)
-    mistakes += plan.output_mistakes(runtime_before(resources))
+    mistakes += plan.output_mistakes(_before(call, plan))
     return mistakes
+
+
+def _before(call: Call, plan: DeploymentPlan) -> Runtime:
+    """What answers for the resources of a deployment before they are made, to this caller."""
+
+    def is_there(resource_id: str) -> bool:
+        return call.service.store.resources.get(resource_id) is not None and call.may(Permission.READ, resource_id)
+
+    return runtime_before(plan, is_there=is_there)
 
 
 def type_of(resource: PlannedResource) -> str:
@@ -229,7 +238,7 @@ def type_of(resource: PlannedResource) -> str:
 def _location_mistakes(call: Call, plan: DeploymentPlan, resource: PlannedResource) -> list[Mistake]:
     """What is wrong with where a resource is to be made, unless it is there or waits for the state of other ones."""
     try:
-        location = plan.location(resource, runtime_before(plan.planned()))
+        location = plan.location(resource, _before(call, plan))
     except TemplateInvalid:  # which whatever makes it says
         return []
     group = "/".join(resource.id.split("/")[:5])
@@ -245,7 +254,7 @@ def _nested_mistakes(
     """What is wrong in a nested deployment, but for what waits for the state of other resources."""
     inside = f"{resource.path}.properties.template"
     try:
-        child = plan.child(resource, runtime_before(plan.planned()))
+        child = plan.child(resource, _before(call, plan))
     except TemplateInvalid as error:
         return _placed(wrong_in(error), inside, own=f"{resource.path}.properties")
     try:
@@ -263,17 +272,19 @@ def _below(inside: str, mistake: Mistake) -> Mistake:
     return Mistake(f"{inside}{mistake.path}", mistake.message, mistake.hint)
 
 
-def _body_of(plan: DeploymentPlan, resource: PlannedResource) -> tuple[dict[str, Any] | None, list[Mistake]]:
+def _body_of(
+    call: Call, plan: DeploymentPlan, resource: PlannedResource
+) -> tuple[dict[str, Any] | None, list[Mistake]]:
     """What is put for a resource, unless that waits for another one or is wrong: then what is wrong with it."""
     try:
-        return plan.body(resource, runtime_before(plan.planned())), []
+        return plan.body(resource, _before(call, plan)), []
     except TemplateInvalid as error:
         return None, wrong_in(error)
 
 
-def _image_template_mistakes(plan: DeploymentPlan, resource: PlannedResource) -> list[Mistake]:
+def _image_template_mistakes(call: Call, plan: DeploymentPlan, resource: PlannedResource) -> list[Mistake]:
     """What is wrong with an image template, as far as it does not wait for the state of other resources."""
-    body, mistakes = _body_of(plan, resource)
+    body, mistakes = _body_of(call, plan, resource)
     if body is None:
         return mistakes
     try:
@@ -283,9 +294,9 @@ def _image_template_mistakes(plan: DeploymentPlan, resource: PlannedResource) ->
     return []
 
 
-def _script_mistakes(plan: DeploymentPlan, resource: PlannedResource) -> list[Mistake]:
+def _script_mistakes(call: Call, plan: DeploymentPlan, resource: PlannedResource) -> list[Mistake]:
     """Why a script would be refused, as far as it does not wait for the state of other resources."""
-    body, mistakes = _body_of(plan, resource)
+    body, mistakes = _body_of(call, plan, resource)
     if body is None:
         return mistakes
     _, refused = script_mistakes(body, subscription_id=resource.id.split("/")[2])

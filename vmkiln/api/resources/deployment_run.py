@@ -90,6 +90,7 @@ class DeploymentRun:
             Place(plan, (), (self.runtime,)) if around is None else around.place.within(index, self.runtime)
         )
         self.tools = tools
+        self._around = around if plan.around is not None else None  # whose resources it may ask for by their names
         self._resources = plan.planned()
         self._answers: dict[str, Mapping[str, Any]] = {}
         self._inner: dict[str, list[str]] = {}  # what nested deployments made, by their keys
@@ -111,6 +112,8 @@ class DeploymentRun:
                 try:
                     error = self._make(resource)
                 except NotReady as not_ready:
+                    if not_ready.outside:
+                        raise
                     waits[resource.key].add(not_ready.key)
                     continue
                 moved = True
@@ -200,7 +203,10 @@ class DeploymentRun:
     def _nested(self, resource: PlannedResource) -> Answer:
         """A deployment of its own, put with its expressions worked out as far as its scope says."""
         run = self.child(resource)
-        outputs, made = run.carry_out()
+        try:
+            outputs, made = run.carry_out()
+        except NotReady as not_ready:  # it asks for one of ours: it is carried out again when that is there
+            raise NotReady(not_ready.key, not_ready.outside - 1) from None
         properties = {
             "provisioningState": ProvisioningState.SUCCEEDED,
             "outputs": outputs,
@@ -232,6 +238,11 @@ class DeploymentRun:
         """The functions that ask for the state of resources. Raises: `TemplateInvalid`, `NotReady`."""
         if not arguments or not isinstance(arguments[0], str):
             raise TemplateInvalid([Mistake(path, f"{function}() takes the name or id of a resource")])
+        if self._around is not None and not self._has(arguments[0]):
+            try:
+                return self._around.runtime(function, arguments, path)
+            except NotReady as not_ready:
+                raise NotReady(not_ready.key, not_ready.outside + 1) from None
         if function == "resourceinfo" and (item := self._found(arguments[0])) is not None:
             return resource_info(item)
         if function == "references":
@@ -254,9 +265,16 @@ class DeploymentRun:
     def _found(self, text: str) -> PlannedResource | None:
         return meant_by(text, self._resources)
 
+    def _has(self, text: str) -> bool:
+        """Whether a name means a resource, or a loop, of this deployment itself."""
+        return self._found(text) is not None or any(text.lower() == item.loop.lower() for item in self._resources)
+
     def _state_of(self, item: PlannedResource, path: str, *, is_full: bool) -> Any:
-        if not item.is_wanted:
-            raise left_out(item, path)
+        if not item.is_wanted:  # one that is there all the same is read, as by Azure
+            try:
+                return self._outside(item.id, item.api_version, path, is_full=is_full)
+            except TemplateInvalid:
+                raise left_out(item, path) from None
         if item.is_existing:
             return self._outside(item.id, item.api_version, path, is_full=is_full)
         if item.key not in self._answers:
@@ -279,7 +297,7 @@ class DeploymentRun:
 
     def _listed(self, function: str, arguments: list[Any], path: str) -> Any:
         found = self._found(arguments[0])
-        if found is not None and not found.is_existing and found.key not in self._answers:
+        if found is not None and found.is_wanted and not found.is_existing and found.key not in self._answers:
             raise NotReady(found.key)
         if found is not None and found.key in self._outputs and function == "listoutputswithsecurevalues":
             return self._outputs[found.key]
