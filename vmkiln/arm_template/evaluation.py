@@ -209,8 +209,9 @@ def call_plain(function: str, arguments: list[Any], scope: Scope, path: str) -> 
     name = function.lower()
     if name in RUNTIME_FUNCTIONS or name.startswith("list"):
         if scope.runtime is not None:
-            count_steps(scope, RUNTIME_STEPS, path)
-            return scope.runtime(name, arguments, path)
+            found = scope.runtime(name, arguments, path)
+            count_steps(scope, RUNTIME_STEPS, path)  # where there is no answer yet, nothing was asked for
+            return found
         message = (
             f"{function}() cannot stand here: names, conditions, loops, dependsOn, variables and defaults are "
             "worked out before there is any resource to ask"

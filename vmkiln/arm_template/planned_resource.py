@@ -15,12 +15,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from vmkiln.arm_template.budget import LETTERS_A_STEP
+from vmkiln.arm_template.budget import LETTERS_A_STEP, Budget
 from vmkiln.arm_template.deployment_template import NESTED
 from vmkiln.arm_template.evaluation import Scope, count_steps
 from vmkiln.arm_template.json_path import member_path
 from vmkiln.errors import Mistake, MistakeKind, TemplateInvalid
 
+RESOURCES_A_STEP = 4  # that are looked at for the one that a name means
 _GROUP = re.compile(
     r"(subscriptions/[^/]+)(?:/resourcegroups/[^/]*)?/providers/microsoft\.resources/resourcegroups/([^/]+)"
 )
@@ -82,9 +83,10 @@ def with_dependencies(resources: Sequence[PlannedResource]) -> list[PlannedResou
 def meant_by(text: str, resources: Sequence[PlannedResource]) -> PlannedResource | None:
     """The resource that an id or name means, as `dependsOn` may spell it; by its loop's name none is meant. Pure."""
     wanted, tail = plain_name(text), tail_of(text)
+    end = f"/providers/{wanted}"
     for item in resources:
-        plain, typed = plain_name(item.id), f"{item.type}/{item.name}".lower()  # as the oldest templates have it
-        if wanted in (plain_name(item.key), plain, item.name.lower(), typed) or plain.endswith(f"/providers/{wanted}"):
+        own, typed = item.id.lower().strip("/"), f"{item.type}/{item.name}".lower()  # as the oldest templates have it
+        if wanted in (own, item.key.lower().strip("/"), item.name.lower(), typed) or own.endswith(end):
             return item
     alike = [item for item in resources if tail and item.type.lower() == NESTED and tail_of(item.id) == tail]
     return alike[0] if len(alike) == 1 else None
@@ -116,6 +118,8 @@ def tail_of(name: str) -> str:
 class Planned(Protocol):
     """A deployment with its resources."""
 
+    budget: Budget
+
     @property
     def around(self) -> "Planned | None":
         """The one in whose scope it is evaluated, where that is not its own."""
@@ -138,6 +142,10 @@ def runtime_before(
         if not arguments or not isinstance(arguments[0], str):
             raise TemplateInvalid([Mistake(path, f"{function}() takes the name or id of a resource")])
         asked = arguments[0]
+        try:
+            plan.budget.work(1 + len(resources) // RESOURCES_A_STEP)
+        except ValueError as error:
+            raise TemplateInvalid([Mistake(path, str(error))]) from None
         item = meant_by(asked, resources)
         if item is None and outside is not None:
             return outside(function, arguments, path)

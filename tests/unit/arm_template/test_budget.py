@@ -19,6 +19,7 @@ from vmkiln.arm_template import budget as budget_module
 from vmkiln.arm_template.budget import MAXIMUM_BYTES, MAXIMUM_STEPS, Budget
 from vmkiln.arm_template.deployment_context import DeploymentContext
 from vmkiln.arm_template.deployment_plan import DeploymentPlan
+from vmkiln.arm_template.planned_resource import runtime_before
 from vmkiln.errors import TemplateInvalid
 
 CONTEXT = DeploymentContext(subscription_id="s", resource_group="g")
@@ -208,6 +209,19 @@ def test_all_the_deployments_in_one_another_share_one_budget() -> None:
     assert plan.child(first, None).outputs(None)
     with pytest.raises(TemplateInvalid, match=f"more than {MAXIMUM_STEPS} steps"):
         deque((plan.child(resource, None).outputs(None) for resource in others), maxlen=0)
+
+
+@pytest.mark.parametrize(("outputs", "is_refused"), [(3_000, False), (20_000, True)])
+def test_who_waits_for_resources_costs_what_it_takes_to_find_them(outputs: int, is_refused: bool) -> None:
+    """Nothing is asked for beforehand, and a deployment of many modules names thousands of their outputs."""
+    made = {"type": "Microsoft.X/things", "apiVersion": "1", "name": "[concat('a', copyIndex())]"}
+    document = {
+        "resources": [{**made, "copy": {"name": "l", "count": 200}}],
+        "outputs": {f"o{i}": {"type": "string", "value": "[reference('a199').x]"} for i in range(outputs)},
+    }
+    plan = DeploymentPlan(document, {}, CONTEXT)
+    found = plan.output_mistakes(runtime_before(plan))
+    assert [f"more than {MAXIMUM_STEPS} steps" in str(mistake) for mistake in found] == [True] * is_refused
 
 
 def test_a_type_that_many_parameters_name_is_not_copied_without_bound() -> None:
