@@ -377,6 +377,13 @@ def test_a_vhd_is_downloaded_from_its_runs_page_and_its_account(browser: Visitor
     assert f'href="{found.group(1)}" download' in browser.get(found.group(1).rpartition("/")[0]).text
     browser.token = "reader"
     assert browser.get(found.group(1)).status_code == 403, "a VHD is for who may read the account's keys"
+    account = found.group(1).removeprefix("/portal").partition("/blobServices/")[0]
+    browser.token = "guest"
+    for role, may_download in (("Reader", False), ("Contributor", True)):
+        living.access.roles["guest"] = [(role, account)]
+        listed = browser.get(found.group(1).rpartition("/")[0])
+        assert listed.status_code == 200, "who may look at the account alone"
+        assert (f'href="{found.group(1)}"' in listed.text) is may_download, role
 
 
 def test_a_run_shows_what_held_the_processes_of_its_vms(browser: Visitor, living: InProcess) -> None:

@@ -153,6 +153,8 @@ def test_what_a_visitor_may_not_see_is_not_shown(browser: Visitor, living: InPro
         assert answer.status_code == 403, path
         assert "secret-of-the-owner" not in answer.text
         assert f'name="next" value="{path}"' in answer.text, "who logs in as another comes back"
+    searched = f"/portal/new?from={TEMPLATE}&again=yes"
+    assert f'name="next" value="{html.escape(searched)}"' in browser.get(searched).text, "with what was asked for"
     logged_out = browser.send("/portal/logout", next=address)
     assert logged_out.headers["location"] == f"/portal/login?next={quote(address, safe='')}"
     assert "web" not in browser.get("/portal/").text

@@ -118,22 +118,26 @@ def visited(api: ASGIApp, show: Page, *, is_public: bool = False) -> Callable[[R
     return answer
 
 
+def _address_of(request: Request) -> str:
+    """The page that is asked for, with its query; pure."""
+    return request.url.path + (f"?{request.url.query}" if request.url.query else "")
+
+
 async def _refused(visit: Visit, error: ArmError, *, is_public: bool) -> Response:
     if error.status == 401 and not is_public:
         try:
             return await _to_login(visit)
         except ArmError as other:
             error = other
-    wanted = visit.request.url.path if visit.request.method == "GET" else ""
+    wanted = _address_of(visit.request) if visit.request.method == "GET" else ""
     return await error_page(error, is_inside=bool(visit.api.token), wanted=wanted)
 
 
 async def _to_login(visit: Visit) -> Response:
     """The way to the login and back; a form that was sent is kept over it."""
     request = visit.request
-    wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     if request.method != "POST":
-        response = go_to(session.login_address(wanted))
+        response = go_to(session.login_address(_address_of(request)))
     else:
         sent = {name: value for name, value in (await visit.form()).items() if not name.startswith(UNSEEN)}
         kept = await run_in_threadpool(json.dumps, sent)
