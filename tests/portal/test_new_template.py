@@ -56,6 +56,8 @@ def test_a_template_that_was_not_provisioned_is_edited_and_made_again(browser: V
     assert browser.send("/portal/new", **{**form, "action": ""}).status_code == 303
     wait_for(lambda: living.get(TEMPLATE).json()["properties"]["provisioningState"] == "Succeeded")
     assert "again=yes" not in browser.get(f"/portal{TEMPLATE}").text
+    old_link = browser.get(f"/portal/new?from={TEMPLATE}&again=yes").text
+    assert 'name="again"' not in old_link, "it says not that one is deleted which would not be"
     refused = browser.send("/portal/new", **{**form, "action": "", "body": json.dumps(a_template("other"))})
     assert refused.status_code == 409, "one that is there is not deleted"
     assert living.get(TEMPLATE).json()["properties"]["customize"][0]["inline"] == ["true"]

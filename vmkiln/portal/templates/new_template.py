@@ -55,9 +55,10 @@ async def new(visit: Visit) -> Response:
         parts = model.split("/")
         if f"/{TYPE}/".lower() not in model.lower() or len(parts) != MODEL_PARTS or ".." in parts:
             raise ArmError(404, "ResourceNotFound", "`from` names no image template")
-        body = copied(await visit.api.ask("GET", model))
+        found = await visit.api.ask("GET", model)
+        body = copied(found)
         values |= {"subscription": parts[2], "group": parts[4]}
-        if visit.request.query_params.get("again", ""):
+        if visit.request.query_params.get("again", "") and _has_failed(found):
             values |= {"name": parts[8], "again": "yes"}
     values |= {"body": json.dumps(body, indent=2), "source": visit.request.query_params.get("source", "")}
     try:
@@ -233,7 +234,12 @@ async def _is_replaced(visit: Visit, values: Mapping[str, str]) -> bool:
         if error.status != 404:
             raise
         return False
-    return bool(found["properties"]["provisioningState"] == ProvisioningState.FAILED)
+    return _has_failed(found)
+
+
+def _has_failed(template: Mapping[str, Any]) -> bool:
+    """Whether a template could not be provisioned; pure."""
+    return bool(template["properties"]["provisioningState"] == ProvisioningState.FAILED)
 
 
 async def _ensure_group(visit: Visit, group: str, location: str) -> None:
