@@ -1,5 +1,6 @@
 """The staging resource groups of `vmkiln build` in the API: read by who reads the whole service, changed by nobody."""
 
+import shutil
 import uuid
 
 import pytest
@@ -9,8 +10,9 @@ from local_build import LocalBuild, local_build
 from vmkiln.api.builds.local_groups import ROUTES
 from vmkiln.api.identity.caller import Permission
 from vmkiln.api.protocol.route import Route
-from vmkiln.azure_names import CONTAINER_GROUP, NETWORK_INTERFACE, SECURITY_GROUP, VIRTUAL_MACHINE
+from vmkiln.azure_names import CONTAINER_GROUP, NETWORK_INTERFACE, SECURITY_GROUP, STORAGE_ACCOUNT, VIRTUAL_MACHINE
 from vmkiln.staging import staging_resource_group
+from vmkiln.staging.storage_account import StorageAccount
 
 RUN_ID = str(uuid.UUID(int=31))
 EVERY = "/providers/Vmkiln.Builds/resourceGroups"
@@ -51,6 +53,8 @@ def test_a_local_group_is_read_with_a_role_in_the_whole_service(
     ]
     assert refusals == ["AuthorizationFailed"] * 2, "of a subscription's owner, whether it is there or not"
     assert living.get(path, token="nobody").status_code == 401
+    lower = path.replace(built.group, built.group.lower())
+    assert living.get(lower, token="root").status_code == status, "names are in any case"
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "POST"])
@@ -103,6 +107,18 @@ def test_a_templates_group_is_no_local_one(living: InProcess, built: LocalBuild)
     other = f"{EVERY}/{built.group}/providers/Microsoft.Storage/storageAccounts/other"
     assert living.get(other, token="root").status_code == 404
     assert living.get(f"{GROUP.rpartition('/')[0]}/{built.group}", token="root").status_code == 404
+
+
+def test_what_is_deleted_while_it_is_looked_for_is_not_there(
+    living: InProcess, built: LocalBuild, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = built.account.blobs()
+    monkeypatch.setattr(StorageAccount, "blobs", lambda _: seen)
+    shutil.rmtree(built.account.directory)
+    containers = f"{built.group_id}/providers/{STORAGE_ACCOUNT}/{built.account.name}/blobServices/default/containers"
+    assert living.get(f"{containers}/vhds", token="root").json() == {"value": []}
+    for blob in (f"packerlogs/{RUN_ID}/customization.log", "vhds/disk.vhd"):
+        assert living.get(f"{containers}/{blob}", token="root").status_code == 404, blob
 
 
 def test_local_groups_are_listed_a_hundred_a_page(living: InProcess, built: LocalBuild) -> None:

@@ -7,6 +7,7 @@ Blobs are files in a folder: `packerlogs/<id>/customization.log`, `scripts/<n>-<
 """
 
 import hashlib
+import os
 import re
 import string
 from dataclasses import dataclass
@@ -61,6 +62,10 @@ class StorageAccount:
         return path
 
     def blobs(self) -> list[str]:
-        """The names of all blobs, sorted."""
-        files = (path for path in self.directory.rglob("*") if path.is_file())
-        return sorted(str(path.relative_to(self.directory)) for path in files)
+        """The names of all blobs, sorted, as far as they are not deleted meanwhile. No link is one: it may lead out."""
+        files = (Path(folder, name) for folder, _, names in os.walk(self.directory) for name in names)
+        return sorted(str(path.relative_to(self.directory)) for path in files if _is_blob(path))
+
+
+def _is_blob(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()

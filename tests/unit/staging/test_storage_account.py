@@ -26,3 +26,8 @@ def test_blobs_are_listed(tmp_path: Path) -> None:
     account.create()
     account.blob("packerlogs/1/customization.log").write_text("")
     assert account.blobs() == ["packerlogs/1/customization.log"]
+    (tmp_path / "other").write_text("of another")
+    (account.directory / "packerlogs/1/link.log").symlink_to(tmp_path / "other")
+    (account.directory / "packerlogs/2").symlink_to(tmp_path)
+    assert account.blobs() == ["packerlogs/1/customization.log"], "a link may lead elsewhere"
+    assert StorageAccount("x", tmp_path / "none").blobs() == []

@@ -30,7 +30,10 @@ def _not_found(name: str) -> ArmError:
 
 
 def _local_group(call: Call, name: str) -> ResourceRow:
-    row = call.service.store.staging.group(name)
+    staging = call.service.store.staging
+    row = staging.group(name)
+    if row is None:  # as all names of Azure's, in any case
+        row = next((one for one in staging.list_groups() if one.name.lower() == name.lower()), None)
     found = [] if row is None else local_groups(call, [row])
     if not found:
         raise _not_found(name)

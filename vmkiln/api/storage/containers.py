@@ -5,6 +5,7 @@ over the blob server.
 Source: the ARM reference of Microsoft.Storage/storageAccounts/blobServices.
 """
 
+import contextlib
 from typing import Any
 
 from vmkiln.api.identity.caller import Permission
@@ -113,15 +114,15 @@ def _names(account: StorageAccount) -> list[str]:
 
 
 def _blobs(call: Call, account: StorageAccount, container: str) -> list[dict[str, Any]]:
-    return [
-        {
-            "id": f"{call.resource_id}/{name.partition('/')[2]}",
-            "name": name.partition("/")[2],
-            "size": (account.directory / name).stat().st_size,
-        }
-        for name in _names(account)
-        if name.partition("/")[0].lower() == container.lower()
-    ]
+    found = []
+    for whole in _names(account):
+        folder, _, name = whole.partition("/")
+        if folder.lower() != container.lower():
+            continue
+        with contextlib.suppress(FileNotFoundError):  # its group is being deleted
+            size = (account.directory / whole).stat().st_size
+            found.append({"id": f"{call.resource_id}/{name}", "name": name, "size": size})
+    return found
 
 
 def put_container(call: Call) -> Answer:
@@ -169,9 +170,10 @@ def get_log(call: Call) -> Answer:
         call.service.shared.pull_log(staging.name, names["folderName"].lower())
     account = storage_account_of(call.service.settings.staging, staging)
     wanted = f"{names['containerName']}/{names['folderName']}/{names['blobName']}"
-    if names["containerName"].lower() != LOGS or wanted not in _names(account):
-        raise ArmError(404, "BlobNotFound", f"The log '{wanted}' was not found.")
-    return file_answer(account.directory / wanted, call.headers, log_type(wanted))
+    if names["containerName"].lower() == LOGS and wanted in _names(account):
+        with contextlib.suppress(FileNotFoundError):  # its group is being deleted
+            return file_answer(account.directory / wanted, call.headers, log_type(wanted))
+    raise ArmError(404, "BlobNotFound", f"The log '{wanted}' was not found.")
 
 
 def get_disk(call: Call) -> Answer:
@@ -181,9 +183,10 @@ def get_disk(call: Call) -> Answer:
     """
     account, names = storage_account_of(call.service.settings.staging, _staging_of_blobs(call)), call.names
     wanted = f"{VHDS}/{names['blobName']}"
-    if names["containerName"].lower() != VHDS or wanted not in _names(account):
-        raise ArmError(404, "BlobNotFound", f"The VHD '{names['containerName']}/{names['blobName']}' was not found.")
-    return file_answer(account.directory / wanted, call.headers, BYTES, kept_as=names["blobName"])
+    if names["containerName"].lower() == VHDS and wanted in _names(account):
+        with contextlib.suppress(FileNotFoundError):  # its group is being deleted
+            return file_answer(account.directory / wanted, call.headers, BYTES, kept_as=names["blobName"])
+    raise ArmError(404, "BlobNotFound", f"The VHD '{names['containerName']}/{names['blobName']}' was not found.")
 
 
 ROUTES = (
