@@ -28,7 +28,10 @@ from in_process import (
 from page_visitor import Visitor, run_page
 
 from vmkiln.api.virtual_machine_images import run_logs
+from vmkiln.images import gallery
 from vmkiln.portal.session import COOKIE
+from vmkiln.store.database import utc_now
+from vmkiln.store.rows import ImageRow
 
 HOSTILE = [
     "<script>alert(1)</script><img src=x onerror=alert(2)>",
@@ -353,14 +356,40 @@ def test_the_forms_example_works_with_its_own_fields_filled_in(browser: Visitor,
     assert "the resource group cannot be named `a/b`" in wrong.text
 
 
-def test_a_gallery_leads_to_its_definitions_and_their_versions(browser: Visitor, living: InProcess) -> None:
-    add_group(living)
-    gallery = f"{GROUP}/providers/Microsoft.Compute/galleries/gal"
-    assert living.put(gallery, {"location": "westus2"}, api_version="2024-03-03").status_code in {200, 201}
+def add_gallery(living: InProcess, definition: str) -> None:
+    """Put an image definition, and the gallery that it lies in."""
     identifier = {"publisher": "p", "offer": "o", "sku": "s"}
     properties = {"osType": "Linux", "osState": "Generalized", "identifier": identifier}
-    body = {"location": "westus2", "properties": properties}
-    assert living.put(f"{gallery}/images/def", body, api_version="2024-03-03").status_code in {200, 201}
-    page = browser.get(f"/portal{gallery}").text
-    assert f'href="/portal{gallery}/images/def"' in page
-    assert "There is none yet." in browser.get(f"/portal{gallery}/images/def").text
+    for path, body in ((definition.rpartition("/images/")[0], {}), (definition, {"properties": properties})):
+        made = living.put(path, {"location": "westus2", **body}, api_version="2024-03-03")
+        assert made.status_code in {200, 201}, made.text
+
+
+def test_a_gallery_leads_to_its_definitions_and_their_versions(browser: Visitor, living: InProcess) -> None:
+    add_group(living)
+    above = f"{GROUP}/providers/Microsoft.Compute/galleries/gal"
+    add_gallery(living, f"{above}/images/def")
+    page = browser.get(f"/portal{above}").text
+    assert f'href="/portal{above}/images/def"' in page
+    assert "There is none yet." in browser.get(f"/portal{above}/images/def").text
+
+
+def test_a_version_links_to_its_gallery_only_where_that_has_a_page(browser: Visitor, living: InProcess) -> None:
+    add_group(living)
+    above = f"{GROUP}/providers/Microsoft.Compute/galleries/gal"
+    definition = f"{above}/images/def"
+    version, home = f"{definition}/versions/1.0.0", living.service.settings.home
+    row = ImageRow(version, gallery.KIND, home / "x", "qcow2", "0" * 64, 1, 1, 1, "Linux", "", "", {}, {}, utc_now())
+    living.service.store.images.add_version(row, definition_id=definition)
+
+    def links() -> list[bool]:
+        page = browser.get(f"/portal{version}")
+        assert page.status_code == 200, "also of an image that no run made"
+        assert "<li>Run: none</li>" in page.text
+        found = page.text.partition('<nav class="trail"')[2].partition("</nav>")[0]
+        assert "<li>def</li>" in found or ">def</a></li>" in found
+        return [f'href="/portal{place}"' in found for place in (GROUP, above, definition)]
+
+    assert links() == [True, False, False], "as `vmkiln build` publishes it"
+    add_gallery(living, definition)
+    assert links() == [True, True, True]

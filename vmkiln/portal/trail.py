@@ -1,6 +1,6 @@
 """Where a page is: the rail of all pages, and the trail from the subscription down to what is shown; pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 PREFIX = "/portal"
 RUNS = "runs"
@@ -29,8 +29,11 @@ RAIL = {
 }
 
 
-def trail(resource_id: str) -> list[Place]:
-    """The places from the subscription to a resource; the last is the resource itself. Empty for what is no ARM id."""
+def trail(resource_id: str, *, has_gallery: bool = True) -> list[Place]:
+    """The places from the subscription to a resource; the last is the resource itself. Empty for what is no ARM id.
+
+    Where a gallery has no page (`has_gallery`), it and what is in it have no address.
+    """
     parts = resource_id.strip("/").split("/")
     if len(parts) < 4:
         return []
@@ -48,7 +51,9 @@ def trail(resource_id: str) -> list[Place]:
             break
         at += 2
         found.append(_place(parts, at))
-    return found
+    if has_gallery:
+        return found
+    return [replace(place, address="") if "/galleries/" in place.address.lower() else place for place in found]
 
 
 def is_local(resource_id: str) -> bool:

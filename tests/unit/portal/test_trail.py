@@ -31,6 +31,15 @@ def test_what_a_command_made_has_a_trail_without_a_subscription() -> None:
     assert not is_local("/providers/Vmkiln.Builds/resourceGroups")
 
 
+def test_a_gallery_without_a_page_is_named_and_no_link() -> None:
+    gallery = f"{GROUP}/providers/Microsoft.Compute/galleries/g"
+    version = f"{gallery}/images/web/versions/1.0.0"
+    assert [place.address for place in trail(version)][2:4] == [f"/portal{gallery}", f"/portal{gallery}/images/web"]
+    places = trail(version, has_gallery=False)
+    assert [place.text for place in places] == ["Subscription 11111111", "rg1", "g", "web", "1.0.0"]
+    assert [place.address for place in places] == ["/portal/groups", f"/portal{GROUP}", "", "", ""]
+
+
 def test_what_is_no_id_has_no_trail() -> None:
     for text in ("", "/", "/new", "/subscriptions/1", "/subscriptions/1/providers/x", f"{GROUP}/providers/odd"):
         assert len(trail(text)) in {0, 2}

@@ -42,15 +42,17 @@ async def image(visit: Visit) -> Response:
     """One image: what it is, the way from its source through its run to what was built of it."""
     found = await visit.api.ask("GET", visit.id)
     details = await visit.api.ask("GET", f"{visit.id}/{DETAILS}")
-    (others, _), events, allowed = await asyncio.gather(
-        one_page(visit, IMAGES, {}), events_of(visit, visit.id), allowed_to(visit)
+    (others, _), events, allowed, has_gallery = await asyncio.gather(
+        one_page(visit, IMAGES, {}), events_of(visit, visit.id), allowed_to(visit), _has_gallery(visit, visit.id)
     )
-    same_run = await _run_of(visit, details["properties"]["runId"])
+    run_id = details["properties"]["runId"]  # '' of one that no run made
+    same_run = await _if_readable(visit, f"/providers/Vmkiln.Builds/runs/{run_id}") if run_id else {}
     return await page(
         "image.html",
         title=details["name"],
         section="images",
         id=found["id"],
+        has_gallery=has_gallery,
         image=found,
         details=details,
         may=allowed.may,
@@ -60,10 +62,16 @@ async def image(visit: Visit) -> Response:
     )
 
 
-async def _run_of(visit: Visit, run_id: str) -> dict[str, Any]:
-    """The run that made an image; nothing when it is not kept, or may not be read."""
+async def _has_gallery(visit: Visit, image_id: str) -> bool:
+    """Whether what a gallery's version lies in has pages; a gallery that `vmkiln build` published to is no resource."""
+    definition, is_version, _ = image_id.partition("/versions/")
+    return not is_version or bool(await _if_readable(visit, definition))
+
+
+async def _if_readable(visit: Visit, resource_id: str) -> dict[str, Any]:
+    """A resource or a run; nothing when it is not there, or may not be read."""
     try:
-        found: dict[str, Any] = await visit.api.ask("GET", f"/providers/Vmkiln.Builds/runs/{run_id}")
+        found: dict[str, Any] = await visit.api.ask("GET", resource_id)
     except ArmError as error:
         if error.status not in {403, 404}:
             raise
@@ -93,6 +101,7 @@ async def difference(visit: Visit) -> Response:
         title="Difference of two images",
         section="images",
         id=image_id,
+        has_gallery=await _has_gallery(visit, image_id),
         other=other,
         difference=found,
         kinds=kinds,
@@ -112,8 +121,8 @@ async def download(visit: Visit) -> Response:
 
 async def document(visit: Visit) -> Response:
     """What is kept with an image beside its file: its signed provenance, bill of materials, or contents."""
-    found = await visit.api.ask("GET", visit.id)
+    found, image_id = await visit.api.ask("GET", visit.id), visit.id.partition("/providers/Vmkiln")[0]
     return await page(
-        "document.html", title=visit.id.rpartition("/")[2].capitalize(), id=visit.id.partition("/providers/Vmkiln")[0],
-        section="images", value=found,
+        "document.html", title=visit.id.rpartition("/")[2].capitalize(), id=image_id,
+        has_gallery=await _has_gallery(visit, image_id), section="images", value=found,
     )  # fmt: skip
