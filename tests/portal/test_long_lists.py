@@ -1,15 +1,18 @@
 """A list that the API gives as a whole is shown a page at a time, and names are asked for of that page alone."""
 
+import asyncio
 import re
 from dataclasses import replace
 
 import pytest
 from in_process import GROUP, SUBSCRIPTION, TEMPLATE, InProcess, a_template, add_group, provisioned
-from page_visitor import Visitor
+from page_visitor import Visitor, run_page
 
 from vmkiln.api.protocol.listing import PAGE
+from vmkiln.harmless_text import harmless
 from vmkiln.portal.api_client import MOST_PAGES
 from vmkiln.portal.overview import listed
+from vmkiln.portal.runs import log_view, run_pages
 
 NETWORK = "Microsoft.Network/networkSecurityGroups"
 
@@ -57,3 +60,22 @@ def test_a_page_behind_the_last_is_not_told_as_no_template_at_all(browser: Visit
 
 def test_as_many_are_followed_as_the_pages_have() -> None:
     assert listed.MOST_FOLLOWED == MOST_PAGES * PAGE
+
+
+def test_a_log_is_made_harmless_beside_the_event_loop(
+    browser: Visitor, living: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = run_page(living, "echo of a guest")
+    on_loop: list[bool] = []
+
+    def watched(text: str) -> str:
+        if "of a guest" in text:
+            on_loop.append(asyncio._get_running_loop() is not None)
+        return harmless(text)
+
+    for module in (log_view, run_pages):
+        monkeypatch.setattr(module, "harmless", watched)
+    for asked in ("", "?find=guest", "/find?text=guest", "/lines?kind=customization&line=1&count=9", "/follow"):
+        assert "of a guest" in browser.get(f"{address}{asked}").text, asked
+    assert len(on_loop) >= 5
+    assert not any(on_loop), "a hostile log takes a tenth of a second each time"

@@ -1,9 +1,10 @@
 """A run: where its time went, what came out, why it failed, and its logs, live."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from vmkiln.errors import ArmError
@@ -107,7 +108,13 @@ async def find_in_logs(visit: Visit, run_id: str, text: str, *, only_errors: boo
     path, errors = f"{run_id}/log/search", "true" if only_errors else ""
     # one after the other, for of searches there are few at once
     answers = [await visit.api.ask("GET", path, kind=kind, text=text, errors=errors) for kind in KINDS]
-    found = [
+    lines = await run_in_threadpool(_found_lines, answers)  # they may have hundreds of thousands of letters
+    return {"total": sum(int(answer["total"]) for answer in answers), "lines": lines}
+
+
+def _found_lines(answers: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Those of each log as they are shown; pure."""
+    return [
         {
             "kind": kind,
             "anchor": f"{ANCHORS[kind]}{item['line']}",
@@ -117,7 +124,6 @@ async def find_in_logs(visit: Visit, run_id: str, text: str, *, only_errors: boo
         for kind, answer in zip(KINDS, answers, strict=True)
         for item in answer["value"]
     ]
-    return {"total": sum(int(answer["total"]) for answer in answers), "lines": found}
 
 
 async def find(visit: Visit) -> Response:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from starlette.concurrency import run_in_threadpool
+
 from vmkiln.portal.runs.log_view import Group, Line, lines_of
 from vmkiln.portal.visit import Visit
 
@@ -65,7 +67,7 @@ async def lines(visit: Visit, run_id: str, kind: str, *, first: int, count: int)
     """Lines of a log by number."""
     path = f"{run_id}/log/lines"
     answer: dict[str, Any] = await visit.api.ask("GET", path, kind=kind, line=str(first), count=str(count))
-    return lines_of(answer, int(answer["startLine"]))
+    return await run_in_threadpool(lines_of, answer, int(answer["startLine"]))
 
 
 def _fitting(lines: list[Line], room: int, *, from_end: bool) -> tuple[tuple[Line, ...], int]:
