@@ -42,6 +42,7 @@ def test_only_who_may_enter_a_held_vm_is_told_the_command(browser: Visitor, livi
         page = browser.get(run).text
         assert "<dt>Held</dt>" in page
         assert ("vmkiln run shell" in page) is may_enter, role
+        assert ("from any machine that is logged in to this service" in page) is may_enter
         assert ("vmkiln run shell" in browser.get(f"{run}/follow").text) is may_enter, role
 
 
