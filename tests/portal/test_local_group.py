@@ -7,8 +7,10 @@ from in_process import InProcess
 from local_build import LocalBuild, local_build
 from page_visitor import Visitor
 
-from vmkiln.azure_names import CONTAINER_GROUP, SECURITY_GROUP, STORAGE_ACCOUNT
+from vmkiln.azure_names import CONTAINER_GROUP, CUSTOMIZATION_LOG, SECURITY_GROUP, STORAGE_ACCOUNT
 from vmkiln.portal.resources import machine_stream
+from vmkiln.portal.runs.log_view import CUT
+from vmkiln.staging.storage_account import LOGS
 
 RUN_ID = str(uuid.UUID(int=41))
 RUN = f"/portal/providers/Vmkiln.Builds/runs/{RUN_ID}"
@@ -50,6 +52,11 @@ def test_its_container_group_is_live_with_log_events_and_usage(
     for words in ("hello from the command", "Started container packer", "CPU: 0.40 now", "Memory: 98 MiB now"):
         assert words in page, words
     assert f'data-follow="{address}/follow"' in page
+    with built.account.blob(f"{LOGS}/{RUN_ID}/{CUSTOMIZATION_LOG}").open("a") as log:
+        log.write("x" * 300_000 + "\n")
+    page = browser.get(address).text
+    assert f"xxx{CUT}" in page
+    assert len(page) < 50_000, "each change of it is sent to each viewer"
     built.end()
     told = browser.get(f"{address}/follow").text
     assert "at the end" in told

@@ -11,7 +11,7 @@ from vmkiln.errors import ArmError
 from vmkiln.portal.rendering import part
 from vmkiln.portal.resources.resource_face import facts, kind_of
 from vmkiln.portal.resources.usage_chart import charts_of
-from vmkiln.portal.runs.log_view import PREFIX
+from vmkiln.portal.runs.log_view import line_of
 from vmkiln.portal.visit import Visit
 
 KINDS = ("containergroups", "virtualmachines")
@@ -91,10 +91,14 @@ async def _usage(visit: Visit, machine_id: str) -> Mapping[str, Any]:
 
 
 async def _log(visit: Visit, machine: Mapping[str, Any]) -> list[str]:
-    """The last lines that the first container of a group printed, without what Packer's log puts before each."""
+    """The last lines that the first container of a group printed."""
     names = [container["name"] for container in machine["properties"].get("containers") or []]
     if not names:
         return []
     answer = await visit.api.ask("GET", f"{machine['id']}/containers/{names[0]}/logs", tail=str(LOG_LINES))
-    lines = str(answer["content"]).splitlines()
-    return [line[found.end() :] if (found := PREFIX.match(line)) else line for line in lines]
+    return await run_in_threadpool(_shown, str(answer["content"]))  # it may have megabytes
+
+
+def _shown(content: str) -> list[str]:
+    """Lines as the page of a run shows them: without what Packer's log puts before each, long ones cut; pure."""
+    return [line_of(0, line, None).text for line in content.splitlines()]
