@@ -208,6 +208,16 @@ async def test_the_last_bytes_of_one_that_ends_in_order_arrive(served: Served) -
     await settled(served)
 
 
+async def test_what_is_sent_behind_the_end_breaks_off_as_a_connection_does(served: Served) -> None:
+    """What goes wrong while a VM is put on disk again is told by its own error, and by none of the protocol's."""
+    async with met(served, served.ask()) as (_, host):
+        await host.end()
+        for again in (host.say(problem="x"), host.end()):
+            with pytest.raises(ConnectionError):
+                await again
+    await settled(served)
+
+
 async def test_a_visitor_who_goes_before_the_host_is_not_met(served: Served) -> None:
     asked = served.ask()
     waiting = asyncio.create_task(refused(served, asked, asked.visitors_token))

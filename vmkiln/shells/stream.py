@@ -62,13 +62,11 @@ class Stream:
 
     async def write(self, content: bytes) -> None:
         """Send bytes, and wait until there is room for more. Raises: `OSError`."""
-        self._writer.write(self._http.send(h11.Data(data=content)) or b"")
-        await self._writer.drain()
+        await self._send(h11.Data(data=content))
 
     async def end(self) -> None:
         """Say that nothing more comes; the other side's bytes come still. Raises: `OSError`."""
-        self._writer.write(self._http.send(h11.EndOfMessage()) or b"")
-        await self._writer.drain()
+        await self._send(h11.EndOfMessage())
 
     async def say(self, **words: str) -> None:
         """Send a line of what stands before the bytes. Raises: `OSError`."""
@@ -109,6 +107,14 @@ class Stream:
             while len(found) < MOST_REFUSAL_BYTES and (chunk := await self.read()):
                 found += chunk
         return bytes(found)
+
+    async def _send(self, event: h11.Data | h11.EndOfMessage) -> None:
+        try:
+            content = self._http.send(event)
+        except h11.LocalProtocolError as error:  # such as a word of what failed behind the end
+            raise ConnectionResetError(f"nothing more can be sent: {error}") from error
+        self._writer.write(content or b"")
+        await self._writer.drain()
 
     async def _event(self) -> Any:
         while True:
@@ -174,8 +180,9 @@ def keep_asking(writer: asyncio.StreamWriter | asyncio.Transport) -> None:
     """Have the kernel ask now and then whether the peer is there still."""
     connection = writer.get_extra_info("socket")
     if connection is not None and connection.family in {socket.AF_INET, socket.AF_INET6}:
-        for option, level, value in ALIVE:
-            connection.setsockopt(level, option, value)
+        with contextlib.suppress(OSError):  # it was closed just now
+            for option, level, value in ALIVE:
+                connection.setsockopt(level, option, value)
 
 
 async def passed_between(
