@@ -293,7 +293,8 @@ async def running(
                 tasks.own("shells", AskedShells(settings, store, visit, rounds=rounds).serve())
             await builder.at_work()
             try:
-                served = with_shells(with_portal(application(service, dispatcher)), service.shells)
+                served = with_portal(application(service, dispatcher))
+                served = with_shells(served, service.shells, store.shells.withdraw)
                 yield with_request_log(served) if settings.access_log else served
             finally:
                 notify.tell(STOPPING="1")

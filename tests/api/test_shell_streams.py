@@ -32,12 +32,16 @@ PATIENCE = 60
 
 @dataclass
 class Served:
-    """A service with shells; `may` is what its visitors may, `later` how far its clock is ahead."""
+    """A service with shells; `may` is what its visitors may, `later` how far its clock is ahead.
+
+    `taken_back` are the shells that no host is asked for any more.
+    """
 
     port: int
     trusted: ssl.SSLContext
     may: list[bool] = field(default_factory=lambda: [True])
     later: float = 0.0
+    taken_back: list[str] = field(default_factory=list)
     meetings: Meetings = field(init=False)
 
     def __post_init__(self) -> None:
@@ -72,7 +76,7 @@ def served_at(directory: Path) -> Iterator[tuple[Served, contextlib.ExitStack]]:
             async def on_ready() -> None:
                 is_ready()
 
-            application = with_shells(hello, found.meetings, rights_seconds=0.1)
+            application = with_shells(hello, found.meetings, found.taken_back.append, rights_seconds=0.1)
             await serve(application, listening, certificate=certificate, key=key, on_ready=on_ready)
 
         stack.enter_context(in_a_thread(main))
@@ -227,6 +231,7 @@ async def test_a_visitor_who_goes_before_the_host_is_not_met(served: Served) -> 
     await asyncio.gather(waiting, return_exceptions=True)
     await settled(served)
     assert await refused(served, asked, asked.hosts_token) == "ShellNotFound"
+    assert served.taken_back == [asked.shell.shell_id], "or a visitor who comes and goes leaves rows without a limit"
 
 
 async def test_a_right_that_is_lost_ends_the_shell(served: Served) -> None:

@@ -6,10 +6,11 @@ is slow makes the writer wait: each direction has the buffers of two connections
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -26,11 +27,14 @@ LOOK_SECONDS = 0.5
 RIGHTS_SECONDS = 30.0  # between two looks at what a visitor may
 LONGEST_PATH = 120
 OK_HEADERS = {"Content-Type": "application/octet-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+TakeBack = Callable[[str], object]
 log = logging.getLogger(__name__)
 
 
-def with_shells(application: ASGIApp, meetings: Meetings, *, rights_seconds: float = RIGHTS_SECONDS) -> ASGIApp:
-    """The application, and the shells beside it."""
+def with_shells(
+    application: ASGIApp, meetings: Meetings, take_back: TakeBack, *, rights_seconds: float = RIGHTS_SECONDS
+) -> ASGIApp:
+    """The application, and the shells beside it. `take_back` takes back what a host was asked, and blocks."""
     prefix = f"{SHELLS}/".lower()
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
@@ -48,7 +52,12 @@ def with_shells(application: ASGIApp, meetings: Meetings, *, rights_seconds: flo
         try:
             await _met(meetings, _Guest(shell, side, scope, receive, send), rights_seconds)
         finally:
-            meetings.leave(shell)
+            try:
+                if Side.HOST not in shell.came:  # it is counted until its row is gone: these have no other limit
+                    with contextlib.suppress(StorageFailed):
+                        await in_round(take_back, shell.shell_id)
+            finally:
+                meetings.leave(shell)
 
     return answer
 

@@ -1,6 +1,6 @@
-"""The shells that hosts are asked for: each is there until its host takes it, a minute at most.
+"""The shells that hosts are asked for: each is there until its host takes it, or its visitor has gone.
 
-Whoever asks deletes what nobody took in time.
+What nobody took in time is deleted by whoever asks next, and by the host itself.
 """
 
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ from vmkiln.store.engine import Connections
 from vmkiln.store.tables import asked_shells as table
 
 OF_HOST = (
-    sa.select(table.c.shell_id, table.c.sealed_order)
-    .where(table.c.host_id == sa.bindparam("host"), table.c.until > database_clock())
+    sa.select(table.c.shell_id, table.c.sealed_order, (table.c.until > database_clock()).label("is_awaited"))
+    .where(table.c.host_id == sa.bindparam("host"))
     .order_by(table.c.until)
 )
 
@@ -33,11 +33,12 @@ class ShellTable:
 
     def take(self, host_id: str, *, most: int) -> Sequence[tuple[str, str]]:
         """What a host is asked for, its own from now on: ids and sealed orders, the oldest first."""
-        found = self._connections.rows(OF_HOST, {"host": host_id})[:most]
-        taken = []
-        for row in found:
+        taken: list[tuple[str, str]] = []
+        for row in self._connections.rows(OF_HOST, {"host": host_id}):
+            if len(taken) == most:
+                break
             if self._connections.change(table.delete().where(table.c.shell_id == row["shell_id"])) == 1:
-                taken.append((row["shell_id"], row["sealed_order"]))
+                taken += [(row["shell_id"], row["sealed_order"])] if row["is_awaited"] else []
         return taken
 
     def withdraw(self, shell_id: str) -> None:

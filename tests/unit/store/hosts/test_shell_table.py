@@ -35,8 +35,19 @@ def test_each_is_taken_once_by_its_host_and_the_oldest_first(store: Store) -> No
 
 
 def test_what_nobody_took_in_time_is_nobodys_and_goes_with_the_next(store: Store) -> None:
-    store.shells.ask("old", "one", "order", seconds=-1)
-    assert store.shells.take("one", most=5) == []
-    store.shells.ask("new", "two", "order", seconds=60)
-    rows = store.connections.rows(sa.select(asked_shells.c.shell_id))
-    assert rows == [{"shell_id": "new"}]
+    for host in ("one", "two"):
+        store.shells.ask(f"old {host}", host, "order", seconds=-1)
+        store.shells.ask(f"new {host}", host, "order", seconds=60)
+        assert left(store) == [f"new {host}"]
+        store.shells.withdraw(f"new {host}")
+
+
+def test_a_host_deletes_what_it_was_asked_too_long_ago(store: Store) -> None:
+    for name, host, seconds in (("new", "one", 60), ("old", "one", -1), ("other", "two", -1)):
+        store.shells.ask(name, host, "order", seconds=seconds)
+    assert store.shells.take("one", most=1) == [("new", "order")]
+    assert left(store) == ["other"]
+
+
+def left(store: Store) -> list[str]:
+    return [row["shell_id"] for row in store.connections.rows(sa.select(asked_shells.c.shell_id))]
