@@ -150,6 +150,15 @@ def _is_good(files: TlsFiles, names: Sequence[str], now: datetime.datetime) -> b
     return False
 
 
+def certificates_of(file: Path) -> str:
+    """The certificates (PEM) in a file, without a key that lies with them. Raises: `InputError` when there is none."""
+    try:
+        found = x509.load_pem_x509_certificates(file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise InputError(f"the certificate {file} cannot be used: {error}") from error
+    return "".join(one.public_bytes(serialization.Encoding.PEM).decode() for one in found)
+
+
 def names_of(certificate_file: Path) -> frozenset[str]:
     """The host names and addresses that a certificate (PEM) is for. Raises: `InputError` when it cannot be read."""
     try:

@@ -121,11 +121,11 @@ async def _tell_portal(store: Store, app_id: str, url: str) -> None:
 
 def _meetings(settings: Settings, address: Address, port: int, tls: TlsFiles) -> Meetings:
     """Where visitors of failed VMs and their hosts meet."""
-    from vmkiln.api.identity.tls import names_of
+    from vmkiln.api.identity.tls import certificates_of, names_of
     from vmkiln.api.shells.meetings import Meetings
     from vmkiln.listener import meetings
 
-    authority, names = tls.authority.read_text(), names_of(tls.certificate)
+    authority, names = certificates_of(tls.authority), names_of(tls.certificate)
     return Meetings(*meetings(address, port, settings.service_url, authority, names))
 
 

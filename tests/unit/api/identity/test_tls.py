@@ -9,7 +9,7 @@ import pytest
 from cryptography import x509
 from cryptography.x509.verification import PolicyBuilder, Store
 
-from vmkiln.api.identity.tls import TlsFiles, ensure_tls, listen_names, names_of
+from vmkiln.api.identity.tls import TlsFiles, certificates_of, ensure_tls, listen_names, names_of
 from vmkiln.errors import InputError
 
 NOW = datetime.datetime(2026, 11, 24, tzinfo=datetime.UTC)
@@ -87,3 +87,14 @@ def test_the_names_of_a_certificate_are_read_back(tmp_path: Path) -> None:
 def test_names_are_loopback_and_the_address_listened_on() -> None:
     assert {"localhost", "127.0.0.1", "::1", "192.0.2.7"} <= set(listen_names("192.0.2.7"))
     assert "0.0.0.0" not in listen_names("0.0.0.0")
+
+
+def test_of_a_file_that_holds_the_key_too_the_certificates_alone_go_to_hosts(tmp_path: Path) -> None:
+    files = ensure_tls(tmp_path, NAMES, now=NOW)
+    both = tmp_path / "both.pem"
+    parts = (files.key, files.certificate, files.authority)
+    both.write_text("".join(part.read_text() for part in parts))
+    assert certificates_of(both) == files.certificate.read_text() + files.authority.read_text()
+    for broken in (tmp_path / "missing", files.key):
+        with pytest.raises(InputError, match="cannot be used"):
+            certificates_of(broken)
