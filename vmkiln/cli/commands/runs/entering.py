@@ -7,6 +7,7 @@ it; behind it lies the way through the service. ssh speaks with the VM itself: t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from vmkiln.cli.output import say
@@ -43,14 +44,17 @@ async def through_service(
         shell = await _asked(client, run_id, visitor)
     say("the host that holds the failed VM is asked to come")
     trusted = await off_loop(trust, context.authority)
-    try:
-        async with stream.opened(context.url, str(shell["path"]), str(shell["token"]), trusted) as way:
-            return await _entered(way, await _key(way, visitor, run_id), workplace, enter)
-    except ArmError as error:
-        raise ArmError(error.status, error.code, error.message, hint=_hint(error.code)) from error
-    except (OSError, TimeoutError) as error:
-        hint = "a proxy on the way has to pass what is sent at once, in both directions"
-        raise ServiceAway(f"the way through {context.url} broke off: {error or 'no answer'}", hint=hint) from error
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            opening = stream.opened(context.url, str(shell["path"]), str(shell["token"]), trusted)
+            way = await stack.enter_async_context(opening)
+            key = await _key(way, visitor, run_id)
+        except ArmError as error:
+            raise ArmError(error.status, error.code, error.message, hint=_hint(error.code)) from error
+        except OSError as error:  # `TimeoutError` is one
+            hint = "a proxy on the way has to pass what is sent at once, in both directions"
+            raise ServiceAway(f"the way through {context.url} broke off: {error or 'no answer'}", hint=hint) from error
+        return await _entered(way, key, workplace, enter)
 
 
 def _hint(code: str) -> str | None:
@@ -124,5 +128,6 @@ async def _entered(way: Stream, key: str, workplace: Path, enter: Callable[[Path
     ):
         status = await enter(folder)
     if status == SSH_BROKE and way.is_over:
-        say("the way into the failed VM ended: its time is over, or its host, the service or your right to it is gone")
+        why = "its time is over, it was let go, or its host, the service or your right to it is gone"
+        say(f"the way into the failed VM ended: {why}; the host's log says more")
     return status

@@ -181,3 +181,12 @@ def test_a_run_of_a_command_and_an_older_service_are_told(service: Service, seen
     service.template = ""
     assert "where it was built" in str(getattr(enter().exception, "hint", ""))
     assert seen == []
+
+
+def test_what_this_machine_refuses_is_not_told_of_the_way(service: Service, seen: list[str], tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home/visits").write_text("not a folder")
+    error = enter().exception
+    assert isinstance(error, OSError), error
+    assert "visits" in str(error)
+    assert seen == []
