@@ -185,10 +185,15 @@ def test_a_visitor_or_a_service_that_is_killed_ends_the_visit(two: Two) -> None:
     inside.kill()
     outcome(inside)
     wait_for(lambda: two.seen("left") == 1)
+    inside = entered(two)
+    inside.send_signal(signal.SIGHUP)
+    outcome(inside)
+    assert list(Path(two.environment["VMKILN_HOME"], "visits").iterdir()) == [], "no key stays, nor a killed one's"
+    wait_for(lambda: two.seen("left") == 2)
     inside, began = entered(two), time.monotonic()
     two.service.kill()
     thrown_out(inside, began)
-    wait_for(lambda: two.seen("left") == 2)
+    wait_for(lambda: two.seen("left") == 3)
 
 
 def test_a_host_that_is_killed_ends_the_visit_and_nobody_waits_for_it(two: Two) -> None:

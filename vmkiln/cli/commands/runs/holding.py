@@ -5,6 +5,7 @@ Most lie on disk, and are woken for a visit; one that could not be put there goe
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,7 +20,7 @@ from vmkiln.cli.output import say, told_done
 from vmkiln.cli.template_options import JsonOption
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from vmkiln.cli.contexts import Context
@@ -56,11 +57,13 @@ def shell(run_id: NamedRunArgument, command: CommandArgument = None) -> None:
     import asyncio
 
     from vmkiln.cli.commands.runs.leave import take_leave
+    from vmkiln.cli.interrupts import Parting, run_to_end
     from vmkiln.preparation import opened_store
 
     settings = read_settings()
     if (service := _service_of_others(settings, run_id)) is not None:
-        if status := asyncio.run(_elsewhere(settings, service, run_id, command or ())):
+        # also when the terminal is closed: the key of this visit does not stay behind
+        if status := run_to_end(_elsewhere(settings, service, run_id, command or ()), parting=Parting("")):
             raise typer.Exit(status)
         return
     with opened_store(settings, say) as store:
@@ -223,8 +226,26 @@ async def _entered(folder: Path, words: Sequence[str], *, was_woken: bool = Fals
     if was_woken:
         words = [CATCH_UP + (" ".join(words) or LOGIN_SHELL)]
     arguments = ssh_arguments(folder, words, wants_terminal=wants_terminal)
-    async with command.start(arguments, stdin=None, stdout=None, stderr=None, new_session=False) as process:
-        return await process.wait()
+    with terminal_as_it_was():
+        async with command.start(arguments, stdin=None, stdout=None, stderr=None, new_session=False) as process:
+            return await process.wait()
+
+
+@contextlib.contextmanager
+def terminal_as_it_was() -> Iterator[None]:
+    """This terminal has the modes behind the block that it had before: an ssh that is killed leaves its own."""
+    import termios
+
+    if not sys.stdin.isatty():
+        yield
+        return
+    before = termios.tcgetattr(sys.stdin)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(termios.error):  # it was closed
+            if termios.tcgetattr(sys.stdin) != before:  # or who runs in the background would be stopped by that
+                termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
 
 
 def ssh_arguments(folder: Path, words: Sequence[str], *, wants_terminal: bool) -> list[str]:
