@@ -9,11 +9,12 @@ When the visitor goes, the VM is put on disk again; when they go before it is aw
 import asyncio
 import contextlib
 import logging
+import socket
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
-from vmkiln.errors import InputError, VmkilnError
+from vmkiln.errors import InputError
 from vmkiln.run.held.door import ENTER, KEY, knock
 from vmkiln.run.held.shell_group import ENTERED, LEFT
 from vmkiln.run.held.waking import visited
@@ -49,11 +50,9 @@ async def called(asked: Order, opened_host: OpenedHost) -> None:
                 await letting_in
             else:
                 log.info("the visitor of run %s went before its failed VM was awake", asked.run_id)
-        except InputError as error:
-            await _say(way, problem=error.message, hint=error.hint or "")
-            raise
-        except VmkilnError:
-            await _say(way, problem=CANNOT, hint=LOG_SAYS)
+        except Exception as error:
+            if not inside.is_set():  # behind that ssh reads
+                await _tell_why(way, error)
             raise
         finally:
             for task in (arriving, letting_in):  # a VM that is just woken ends, and lies on disk as it was
@@ -76,9 +75,9 @@ async def _let_in(
             sealed = sealed_for(asked.public_key, key)
         except ValueError as error:
             raise InputError(f"the visitor's key is none: {error}") from error
+        door = await off_loop(knock, folder, ENTER)  # first, for behind the key nobody can be told why not
         inside.set()
-        await way.say(key=sealed)
-        await _lead(way, folder, arriving)
+        await _lead(way, door, sealed, arriving)
         with contextlib.suppress(OSError):
             await way.end()  # before the VM is put on disk, which takes a moment
         return 0
@@ -87,12 +86,12 @@ async def _let_in(
         await visited(host, asked.run_id, visit, tell)
 
 
-async def _lead(way: Stream, folder: Path, arriving: "asyncio.Task[bytes]") -> None:
-    """Pass bytes between the way and the VM's door until either ends. Raises: `InputError` when somebody is in."""
-    door = await off_loop(knock, folder, ENTER)
+async def _lead(way: Stream, door: socket.socket, sealed_key: str, arriving: "asyncio.Task[bytes]") -> None:
+    """Give the visitor the key, and pass bytes between the way and the VM's door until either ends."""
     door.setblocking(False)
     reader, writer = await asyncio.open_unix_connection(sock=door, limit=stream.CHUNK_BYTES)
     try:
+        await way.say(key=sealed_key)
         await stream.passed_between(way, reader, writer, first=arriving)
     finally:
         writer.close()
@@ -105,6 +104,8 @@ def _is_gone(arriving: "asyncio.Task[bytes]") -> bool:
     return arriving.done() and (arriving.cancelled() or arriving.exception() is not None or not arriving.result())
 
 
-async def _say(way: Stream, **words: str) -> None:
+async def _tell_why(way: Stream, error: Exception) -> None:
+    """Tell the visitor why they do not get in, and nothing of the host's files."""
+    problem, hint = (error.message, error.hint or "") if isinstance(error, InputError) else (CANNOT, LOG_SAYS)
     with contextlib.suppress(OSError):
-        await way.say(**words)
+        await way.say(problem=problem, hint=hint)

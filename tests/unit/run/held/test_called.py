@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from vmkiln.errors import HostUnfit, InputError
+from vmkiln.errors import HostUnfit, InputError, StorageFailed
 from vmkiln.run.held import called, door
 from vmkiln.shells import stream
 from vmkiln.shells.order import Meeting, Order
@@ -130,6 +130,8 @@ async def test_a_visitor_who_goes_first_ends_the_waking(way: Way, monkeypatch: p
     [
         (InputError("somebody is in", hint="one at a time"), {"problem": "somebody is in", "hint": "one at a time"}),
         (HostUnfit("/var/lib/vmkiln is away"), {"problem": called.CANNOT, "hint": called.LOG_SAYS}),
+        (OSError(28, "No space left", "/var/lib/vmkiln"), {"problem": called.CANNOT, "hint": called.LOG_SAYS}),
+        (ZeroDivisionError(), {"problem": called.CANNOT, "hint": called.LOG_SAYS}),
     ],
 )
 async def test_a_visitor_is_told_why_and_nothing_of_the_hosts_paths(
@@ -149,3 +151,34 @@ async def test_a_key_that_is_none_lets_nobody_in(way: Way, tmp_path: Path, monke
     with pytest.raises(InputError, match="key is none"):
         await called.called(an_order(), no_host)
     assert "key" not in {name for words in way.said for name in words}
+
+
+async def test_a_door_that_does_not_open_is_told_before_ssh_reads(
+    way: Way, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    woken(tmp_path, monkeypatch)
+
+    def shut(*_arguments: Any) -> Any:
+        raise door.taken()
+
+    monkeypatch.setattr(called, "knock", shut)
+    with pytest.raises(InputError, match="somebody is in"):
+        await called.called(an_order(VisitorKey()), no_host)
+    assert [set(words) for words in way.said] == [{"tell"}, {"problem", "hint"}]
+
+
+async def test_what_goes_wrong_behind_the_visit_is_not_said_to_ssh(
+    way: Way, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    woken(tmp_path, monkeypatch)
+    entered = called.visited
+
+    async def visited(*arguments: Any) -> int:
+        await entered(*arguments)
+        raise StorageFailed("the disk is full")
+
+    monkeypatch.setattr(called, "visited", visited)
+    await way.arriving.put(b"bye")
+    with pytest.raises(StorageFailed):
+        await called.called(an_order(VisitorKey()), no_host)
+    assert [set(words) for words in way.said] == [{"tell"}, {"key"}]
