@@ -56,7 +56,8 @@ from vmkiln.notice.sending import NOTICE_SECONDS, Notices
 from vmkiln.portal.application import with_portal
 from vmkiln.preparation import host_capacity, make_home, prepared_host
 from vmkiln.run.held.called import called
-from vmkiln.run.run_context import RunRequest, Tell
+from vmkiln.run.held.waking import run_ended
+from vmkiln.run.run_context import BuildHost, RunRequest, Tell
 from vmkiln.run.run_event import Notice
 from vmkiln.run.workflow import execute
 from vmkiln.settings import Settings
@@ -92,8 +93,14 @@ def real_visit(settings: Settings, store: Store) -> Visit:
     # a visit goes on from nothing that was saved but the VM, and does not wait until something is
     cold = replace(settings, warm_starts=False)
 
+    @contextlib.asynccontextmanager
+    async def opened_host(run_id: str) -> AsyncIterator[BuildHost]:
+        await run_ended(settings, run_id)
+        async with prepared_host(cold, store, lambda _text: None) as host:
+            yield host
+
     async def visit(asked: Order) -> None:
-        await called(asked, lambda: prepared_host(cold, store, lambda _text: None))
+        await called(asked, lambda: opened_host(asked.run_id))
 
     return visit
 

@@ -40,6 +40,7 @@ from vmkiln.store.database import Store
 from vmkiln.waiting.off_loop import off_loop, off_loop_with
 
 LOCK_SECONDS, LOOK_SECONDS = 5.0, 0.05
+ENDING_SECONDS = 120.0  # for the end of the run whose VM it is
 LEAVING_SECONDS = 10.0  # for a visitor to notice that the VM has ended
 
 
@@ -52,6 +53,20 @@ class Woken:
     vm: VirtualMachine
     released: asyncio.Event
     put_back: Callable[[], Coroutine[Any, Any, Lease]]
+
+
+async def run_ended(settings: Settings, run_id: str) -> None:
+    """Wait until the run whose VM it is has ended, which goes on for a moment when its VM lies on disk.
+
+    Raises: `InputError` when somebody is in, or it goes on.
+    """
+    deadline, woken_folder = time.monotonic() + ENDING_SECONDS, run_directory.folder_of_woken(settings.runs, run_id)
+    while await off_loop(run_directory.is_live, settings.runs, run_id):
+        if await off_loop(door.is_held, woken_folder):
+            raise door.taken()
+        if time.monotonic() > deadline:
+            raise InputError(f"the run {run_id[:8]} goes on, and nobody can enter it yet", hint="try again later")
+        await asyncio.sleep(LOOK_SECONDS)
 
 
 async def visited(

@@ -203,6 +203,31 @@ def test_a_second_visitor_is_told_so_and_does_not_wait(
     cleaning.join()
 
 
+def test_who_enters_waits_for_the_end_of_the_run_and_for_no_other_visitor(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def entered() -> None:
+        async with asyncio.timeout(30):
+            await waking.run_ended(settings, RUN)
+
+    async def behind_the_run() -> None:
+        with run_directory.locked(settings.runs, RUN):
+            waiting = asyncio.create_task(entered())
+            await asyncio.sleep(0.2)
+            assert not waiting.done()
+        await waiting
+
+    asyncio.run(behind_the_run())
+    with run_directory.locked(settings.runs, RUN):
+        with monkeypatch.context() as patch:
+            patch.setattr(waking, "ENDING_SECONDS", 0.1)
+            with pytest.raises(InputError, match="goes on"):
+                asyncio.run(entered())
+        monkeypatch.setattr(waking.door, "is_held", lambda _folder: True)
+        with pytest.raises(InputError, match="somebody is in"):
+            asyncio.run(entered())
+
+
 def test_a_lease_that_is_being_made_is_left_alone(settings: Settings, store: Store) -> None:
     folder = lease.folder_of(settings, RUN)
     folder.mkdir(parents=True)

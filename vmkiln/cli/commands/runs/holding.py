@@ -167,9 +167,7 @@ def _delete(settings: Settings, store: Store, run_id: str) -> None:
                 lease.forget(settings, store, run_id)
                 return
         if is_held(woken):
-            from contextlib import suppress
-
-            with suppress(InputError):  # it ended just now
+            with contextlib.suppress(InputError):  # it ended just now
                 knock(woken, RELEASE).close()
         sleep(LOOK_SECONDS)
     raise InputError(f"the run {run_id[:8]} goes on, and so its failed VM is not deleted", hint="try again later")
@@ -177,25 +175,13 @@ def _delete(settings: Settings, store: Store, run_id: str) -> None:
 
 async def _woken(settings: Settings, store: Store, run_id: str, words: Sequence[str]) -> int:
     """Run ssh in a VM that is woken for it. Raises: `InputError` when somebody is in, or the run goes on."""
-    import asyncio
     from dataclasses import replace
-    from time import monotonic
 
-    from vmkiln.errors import InputError
     from vmkiln.preparation import prepared_host
-    from vmkiln.run.held.door import is_held, taken
     from vmkiln.run.held.shell_group import ENTERED, LEFT
-    from vmkiln.run.held.waking import visited
-    from vmkiln.staging import run_directory
-    from vmkiln.waiting.off_loop import off_loop
+    from vmkiln.run.held.waking import run_ended, visited
 
-    deadline, woken = monotonic() + ENDING_SECONDS, run_directory.folder_of_woken(settings.runs, run_id)
-    while await off_loop(run_directory.is_live, settings.runs, run_id):
-        if await off_loop(is_held, woken):
-            raise taken()
-        if monotonic() > deadline:
-            raise InputError(f"the run {run_id[:8]} goes on, and nobody can enter it yet", hint="try again later")
-        await asyncio.sleep(LOOK_SECONDS)
+    await run_ended(settings, run_id)
     told: list[str] = []
     # a visit goes on from nothing that was saved but the VM, and does not wait until something is
     prepared = prepared_host(replace(settings, warm_starts=False), store, lambda _text: None)
