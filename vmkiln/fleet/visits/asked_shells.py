@@ -60,8 +60,8 @@ class AskedShells:
             asked = await in_round(order.opened, shell_id, text, self._store.seal)
             await self._visit(asked)
         except (VmkilnError, OSError, TimeoutError) as error:
-            log.warning("nobody was let into a failed VM (shell %s): %s", shell_id, error or type(error).__name__)
+            log.warning("a visit to a failed VM failed (shell %s): %s", shell_id, error or type(error).__name__)
         except Exception:
-            log.exception("nobody was let into a failed VM (shell %s)", shell_id)
+            log.exception("a visit to a failed VM failed (shell %s)", shell_id)
         finally:
             self._inside.discard(shell_id)

@@ -103,4 +103,4 @@ async def test_a_visit_that_fails_is_told_and_the_host_goes_on(
     await asyncio.gather(serving, return_exceptions=True)
     assert "somebody is in" in caplog.text
     assert "no service" in caplog.text
-    assert caplog.text.count("nobody was let into") == 5
+    assert caplog.text.count("a visit to a failed VM failed") == 5
