@@ -37,6 +37,8 @@ OTHER_EXIT_CODES = {
     "vmkiln run shell": (
         ("0", "The shell or the command in the VM ended well."),
         ("2", "The input is wrong, and nothing was started."),
+        ("3", "The service, or the host that holds the VM, is away; or this host cannot do it."),
+        ("255", "The way into the VM ended, as ssh says it."),
         ("other", "That of the shell or the command in the VM."),
     ),
 }
