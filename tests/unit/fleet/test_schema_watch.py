@@ -1,34 +1,20 @@
 """A host of an older release takes nothing new once a newer one brought the database further, until it is upgraded."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 import sqlalchemy as sa
-from postgresql import Cluster, cluster
+from two_databases import server, store
 
 from vmkiln.fleet.run_queue import fits
 from vmkiln.fleet.schema_watch import SchemaWatch
-from vmkiln.store.database import Store, opened, utc_now
+from vmkiln.store.database import Store, utc_now
 from vmkiln.store.hosts import origin_table
 from vmkiln.store.rows import HostRow, ReservationRow, RunRow
 from vmkiln.store.schema import HEAD, REVISIONS
 
+__all__ = ["server", "store"]  # the fixtures
+
 NEWER = "9999"
 TEMPLATE = "/subscriptions/s/resourcegroups/rg/providers/microsoft.virtualmachineimages/imagetemplates/web"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Cluster]:
-    with cluster() as found:
-        yield found
-
-
-@pytest.fixture(params=["SQLite", "PostgreSQL"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    place = tmp_path / "db" if request.param == "SQLite" else request.getfixturevalue("server").new_database()
-    with opened(place) as found:
-        yield found
 
 
 def start(store: Store, incarnation: str) -> None:

@@ -1,35 +1,21 @@
 """The table of the audit, in both databases."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
-from postgresql import Cluster, cluster
+from two_databases import server, store
 
 from vmkiln.store.audit_table import MOST_ROWS_AT_ONCE, AuditQuery
-from vmkiln.store.database import Store, opened
+from vmkiln.store.database import Store
 from vmkiln.store.rows import AuditRow
+
+__all__ = ["server", "store"]  # the fixtures
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 GROUP = "/subscriptions/S1/resourceGroups/Rg1"
 TEMPLATE = f"{GROUP}/providers/Microsoft.VirtualMachineImages/imageTemplates/Web"
 EVERYTHING = AuditQuery("s1", NOW - timedelta(days=1), NOW + timedelta(days=1))
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Cluster]:
-    with cluster() as found:
-        yield found
-
-
-@pytest.fixture(params=["SQLite", "PostgreSQL"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    """An empty database of each kind."""
-    place = tmp_path / "db" if request.param == "SQLite" else str(request.getfixturevalue("server").new_database())
-    with opened(place) as found:
-        yield found
 
 
 def an_act(event_id: str = "e1", **changes: object) -> AuditRow:

@@ -2,13 +2,13 @@
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
-from postgresql import Cluster, cluster
+from postgresql import Cluster
+from two_databases import server, store
 
 from vmkiln.errors import InputError, RunTakenOver
 from vmkiln.fleet.run_queue import fits
@@ -17,21 +17,10 @@ from vmkiln.store.hosts.room_table import TakenRoom
 from vmkiln.store.rows import HostFault, HostRow, ReservationRow, RunRow
 from vmkiln.store.tables import reservations
 
+__all__ = ["server", "store"]  # the fixtures
+
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 TEMPLATE = "/subscriptions/s/resourcegroups/rg/providers/microsoft.virtualmachineimages/imagetemplates/web"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Cluster]:
-    with cluster() as found:
-        yield found
-
-
-@pytest.fixture(params=["SQLite", "PostgreSQL"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    place = tmp_path / "db" if request.param == "SQLite" else request.getfixturevalue("server").new_database()
-    with opened(place) as found:
-        yield found
 
 
 def a_host(name: str, *, incarnation: str = "", cpus: int = 4) -> HostRow:

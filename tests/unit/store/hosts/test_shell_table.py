@@ -1,27 +1,12 @@
 """A shell that a host is asked for is that host's, once, and for a minute; in SQLite and in PostgreSQL."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 import sqlalchemy as sa
-from postgresql import Cluster, cluster
+from two_databases import server, store
 
-from vmkiln.store.database import Store, opened
+from vmkiln.store.database import Store
 from vmkiln.store.tables import asked_shells
 
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Cluster]:
-    with cluster() as found:
-        yield found
-
-
-@pytest.fixture(params=["SQLite", "PostgreSQL"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    place = tmp_path / "db" if request.param == "SQLite" else request.getfixturevalue("server").new_database()
-    with opened(place) as found:
-        yield found
+__all__ = ["server", "store"]  # the fixtures
 
 
 def test_each_is_taken_once_by_its_host_and_the_oldest_first(store: Store) -> None:
