@@ -99,6 +99,11 @@ def image_version_numbers(text: str) -> tuple[int, int, int] | None:
     return (int(found[1]), int(found[2]), int(found[3]))
 
 
+# in no subscription: the runs of templates and of files, and the staging resource groups that `vmkiln build` made
+ALL_RUNS = "/providers/Vmkiln.Builds/runs"
+LOCAL_GROUPS = "/providers/Vmkiln.Builds/resourceGroups"
+
+
 def subscription_scope(subscription_id: str) -> str:
     """The ARM id of a subscription."""
     return f"/subscriptions/{subscription_id}"

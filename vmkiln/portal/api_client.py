@@ -71,6 +71,16 @@ class ApiClient:
             raise refusal(answer.status_code, found)
         return found
 
+    async def readable(self, path: str) -> dict[str, Any]:
+        """The JSON object of a GET; an empty one when it is not there, or may not be read."""
+        try:
+            found: dict[str, Any] = await self.ask("GET", path)
+        except ArmError as error:
+            if error.status not in {403, 404}:
+                raise
+            return {}
+        return found
+
     async def every(
         self, path: str, *, most_pages: int = MOST_PAGES, query: Mapping[str, str] = NONE
     ) -> list[dict[str, Any]]:

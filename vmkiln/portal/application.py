@@ -12,7 +12,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from vmkiln.azure_names import CONTAINER_GROUP, VIRTUAL_MACHINE
+from vmkiln.azure_names import ALL_RUNS, CONTAINER_GROUP, LOCAL_GROUPS, VIRTUAL_MACHINE
 from vmkiln.errors import ArmError
 from vmkiln.portal import login_pages, provider_login, scheme_form
 from vmkiln.portal.overview import activity_pages, control_room, host_pages, image_pages, runs_page
@@ -20,7 +20,6 @@ from vmkiln.portal.rendering import HEADERS
 from vmkiln.portal.resources import machine_stream, resource_pages
 from vmkiln.portal.runs import run_pages, run_stream
 from vmkiln.portal.templates import new_template, plan_view, template_page
-from vmkiln.portal.trail import LOCAL_GROUPS
 from vmkiln.portal.visit import LOGIN, PREFIX, Page, Visit, error_page, go_to, visited
 
 STATIC = Path(__file__).parent / "static"
@@ -31,7 +30,7 @@ IMAGE = f"{GROUP}/providers/Microsoft.Compute/images/{{name}}"
 VERSION = f"{GROUP}/providers/Microsoft.Compute/galleries/{{gallery}}/images/{{name}}/versions/{{version}}"
 MACHINES = (CONTAINER_GROUP, VIRTUAL_MACHINE)
 RUN = f"{TEMPLATE}/providers/Vmkiln.Builds/runs/{{run}}"
-ANY_RUN = f"{PREFIX}{runs_page.RUNS}/{{run}}"
+ANY_RUN = f"{PREFIX}{ALL_RUNS}/{{run}}"
 LOCAL_GROUP = f"{PREFIX}{LOCAL_GROUPS}/{{group}}"
 
 

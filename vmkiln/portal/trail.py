@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass, replace
 
+from vmkiln.azure_names import LOCAL_GROUPS
+
 PREFIX = "/portal"
 RUNS = "runs"
-LOCAL_GROUPS = "/providers/Vmkiln.Builds/resourceGroups"  # of `vmkiln build`, in no subscription
 
 
 @dataclass(frozen=True)

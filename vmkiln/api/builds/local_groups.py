@@ -11,13 +11,13 @@ from functools import partial
 from typing import Any
 
 from vmkiln.api.identity.caller import Permission
-from vmkiln.api.protocol.groups import GROUP_PATH, LOCAL_GROUP, LOCAL_GROUPS, group_of, local_groups
+from vmkiln.api.protocol.groups import GROUP_PATH, LOCAL_GROUP, group_of, local_groups
 from vmkiln.api.protocol.listing import PAGE, page
 from vmkiln.api.protocol.route import Answer, Call, Route
 from vmkiln.api.resources.resource_groups import group_body, resource_body
 from vmkiln.api.staging import staging_resources, used_by_machines
 from vmkiln.api.storage import containers, storage_accounts
-from vmkiln.azure_names import SECURITY_GROUP, STORAGE_ACCOUNT, VIRTUAL_NETWORK
+from vmkiln.azure_names import LOCAL_GROUPS, SECURITY_GROUP, STORAGE_ACCOUNT, VIRTUAL_NETWORK
 from vmkiln.store.rows import ResourceRow
 
 READING = (*staging_resources.ROUTES, *used_by_machines.ROUTES, *containers.ROUTES)

@@ -4,14 +4,12 @@ The latter belongs to no subscription, and is the command's: here it is only rea
 """
 
 from vmkiln.api.protocol.route import Call
-from vmkiln.azure_names import RESOURCE_GROUP, group_id
+from vmkiln.azure_names import ALL_RUNS, LOCAL_GROUPS, RESOURCE_GROUP, group_id
 from vmkiln.errors import ArmError
 from vmkiln.store.rows import ResourceRow, RunRow, StagingGroupRow
 
 GROUP_PATH = "/subscriptions/{subscriptionId}/resourceGroups/{resourceGroupName}/providers"
-LOCAL_GROUPS = "/providers/Vmkiln.Builds/resourceGroups"
 LOCAL_GROUP = f"{LOCAL_GROUPS}/{{resourceGroupName}}"
-RUNS = "/providers/Vmkiln.Builds/runs"
 
 
 def group_of(call: Call) -> ResourceRow:
@@ -56,7 +54,7 @@ def _as_group(row: StagingGroupRow) -> ResourceRow:
         subscription_id="",
         resource_group=row.name,
         tags=row.tags,
-        properties={"managedBy": f"{RUNS}/{row.run_id}"},
+        properties={"managedBy": f"{ALL_RUNS}/{row.run_id}"},
         state={"staging_group": row.name},
         created=row.created,
         changed=row.created,

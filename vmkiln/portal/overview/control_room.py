@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from vmkiln.azure_names import ProvisioningState, subscription_scope, utc_text
+from vmkiln.azure_names import ALL_RUNS, ProvisioningState, subscription_scope, utc_text
 from vmkiln.errors import ArmError
 from vmkiln.portal.overview.allowed import allowed_to
 from vmkiln.portal.overview.listed import asked, part_of
@@ -17,7 +17,6 @@ from vmkiln.portal.templates.template_page import TYPE, is_live, subscriptions_o
 from vmkiln.portal.visit import Visit
 from vmkiln.run_state import GOING_ON, LIVE_STATES, RunState
 
-RUNS = "/providers/Vmkiln.Builds/runs"
 IMAGES = "/providers/Vmkiln.Builds/images"
 HOSTS = "/providers/Vmkiln.Builds/hosts"
 PAGE = 50
@@ -171,13 +170,13 @@ async def _templates(visit: Visit) -> list[list[dict[str, Any]]]:
 
 
 async def _newest_runs(visit: Visit) -> list[dict[str, Any]]:
-    return await visit.api.every(RUNS, most_pages=PAGES_OF_RUNS)
+    return await visit.api.every(ALL_RUNS, most_pages=PAGES_OF_RUNS)
 
 
 async def _counters(visit: Visit) -> Counters:
     going_on, waiting, failed = await asyncio.gather(
         *(
-            visit.api.ask("GET", RUNS, state=",".join(states), since=since)
+            visit.api.ask("GET", ALL_RUNS, state=",".join(states), since=since)
             for states, since in (
                 (GOING_ON, ""),
                 ((RunState.QUEUED,), ""),

@@ -1,11 +1,11 @@
 """Images: the list, one of them with where it comes from and where it is used, its file, and how two differ."""
 
 import asyncio
-from typing import Any
 from urllib.parse import urlencode
 
 from starlette.responses import Response
 
+from vmkiln.azure_names import ALL_RUNS
 from vmkiln.errors import ArmError
 from vmkiln.portal.overview.acts import events_of
 from vmkiln.portal.overview.allowed import allowed_to
@@ -46,7 +46,7 @@ async def image(visit: Visit) -> Response:
         one_page(visit, IMAGES, {}), events_of(visit, visit.id), allowed_to(visit), _has_gallery(visit, visit.id)
     )
     run_id = details["properties"]["runId"]  # '' of one that no run made
-    same_run = await _if_readable(visit, f"/providers/Vmkiln.Builds/runs/{run_id}") if run_id else {}
+    same_run = await visit.api.readable(f"{ALL_RUNS}/{run_id}") if run_id else {}
     return await page(
         "image.html",
         title=details["name"],
@@ -65,18 +65,7 @@ async def image(visit: Visit) -> Response:
 async def _has_gallery(visit: Visit, image_id: str) -> bool:
     """Whether what a gallery's version lies in has pages; a gallery that `vmkiln build` published to is no resource."""
     definition, is_version, _ = image_id.partition("/versions/")
-    return not is_version or bool(await _if_readable(visit, definition))
-
-
-async def _if_readable(visit: Visit, resource_id: str) -> dict[str, Any]:
-    """A resource or a run; nothing when it is not there, or may not be read."""
-    try:
-        found: dict[str, Any] = await visit.api.ask("GET", resource_id)
-    except ArmError as error:
-        if error.status not in {403, 404}:
-            raise
-        return {}
-    return found
+    return not is_version or bool(await visit.api.readable(definition))
 
 
 async def act(visit: Visit) -> Response:

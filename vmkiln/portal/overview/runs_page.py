@@ -6,13 +6,12 @@ from datetime import UTC, datetime, timedelta
 
 from starlette.responses import Response
 
-from vmkiln.azure_names import utc_text
+from vmkiln.azure_names import ALL_RUNS, utc_text
 from vmkiln.portal.overview.listed import DAYS, asked, next_address, one_page
 from vmkiln.portal.rendering import page
 from vmkiln.portal.visit import Visit
 from vmkiln.run_state import GOING_ON, LIVE_STATES, RunState
 
-RUNS = "/providers/Vmkiln.Builds/runs"
 QUEUE = "/providers/Vmkiln.Builds/queue"
 REFRESH_SECONDS = 5
 
@@ -22,7 +21,7 @@ async def runs(visit: Visit) -> Response:
     query = asked(visit, "q", "state", "days", "held")
     if query.get("days") not in DAYS:
         query.pop("days", "")
-    found, after = await one_page(visit, RUNS, _wanted(query))
+    found, after = await one_page(visit, ALL_RUNS, _wanted(query))
     live = any(run["properties"]["runState"] in LIVE_STATES for run in found)
     return await page(
         "runs.html",
@@ -48,7 +47,7 @@ def _wanted(query: Mapping[str, str]) -> dict[str, str]:
 async def queue(visit: Visit) -> Response:
     """The runs that wait, in order, with what each waits for, and the runs that hold what they wait for."""
     waiting, going_on = await asyncio.gather(
-        visit.api.ask("GET", QUEUE), visit.api.ask("GET", RUNS, state=",".join(GOING_ON))
+        visit.api.ask("GET", QUEUE), visit.api.ask("GET", ALL_RUNS, state=",".join(GOING_ON))
     )
     return await page(
         "queue.html",

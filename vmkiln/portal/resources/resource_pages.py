@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from vmkiln.azure_names import CONTAINER_GROUP, subscription_scope
+from vmkiln.azure_names import CONTAINER_GROUP, LOCAL_GROUPS, subscription_scope
 from vmkiln.errors import ArmError
 from vmkiln.portal.overview.acts import events_of
 from vmkiln.portal.overview.allowed import allowed_to
@@ -18,7 +18,7 @@ from vmkiln.portal.resources.resource_face import facts, kind_of, relations
 from vmkiln.portal.runs.network_page import picture_of
 from vmkiln.portal.templates.template_page import TYPE, subscriptions_of
 from vmkiln.portal.told import Done
-from vmkiln.portal.trail import LOCAL_GROUPS, is_local
+from vmkiln.portal.trail import is_local
 from vmkiln.portal.visit import PREFIX, Visit, check_typed, done
 from vmkiln.rights.rights import Permission
 from vmkiln.staging.staging_resource_group import OF_A_TEMPLATE
@@ -166,12 +166,7 @@ async def _may_act(visit: Visit) -> bool:
     allowed = await allowed_to(visit)
     if allowed.may(Permission.ACTION, visit.id) or is_local(visit.id):
         return allowed.may(Permission.ACTION, visit.id)
-    try:
-        group = await visit.api.ask("GET", _group_of(visit.id))
-    except ArmError as error:
-        if error.status not in {403, 404}:  # who may look at the storage account alone
-            raise
-        return False
+    group = await visit.api.readable(_group_of(visit.id))  # nothing for who may look at the storage account alone
     return bool(group.get("managedBy")) and allowed.may(Permission.ACTION, str(group["managedBy"]))
 
 
