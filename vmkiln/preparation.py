@@ -5,6 +5,8 @@ import getpass
 import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from pathlib import Path
 
 from vmkiln.buildable.egress_choice import operator_policy
@@ -168,6 +170,14 @@ async def prepared_host(
             shared=shared or shared_storage(settings, store),
             saved_group=saved_group,
         )
+
+
+def visited_host(settings: Settings, store: Store) -> AbstractAsyncContextManager[BuildHost]:
+    """A host for a visit to a failed VM: it goes on from nothing else that was saved, and waits for no such saving.
+
+    Raises: as `prepared_host`.
+    """
+    return prepared_host(replace(settings, warm_starts=False), store, lambda _text: None)
 
 
 def look_at_windows_of(

@@ -10,7 +10,6 @@ import logging
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -54,7 +53,7 @@ from vmkiln.lifetime.rounds import Rounds
 from vmkiln.notice.receivers import receivers_of
 from vmkiln.notice.sending import NOTICE_SECONDS, Notices
 from vmkiln.portal.application import with_portal
-from vmkiln.preparation import host_capacity, make_home, prepared_host
+from vmkiln.preparation import host_capacity, make_home, prepared_host, visited_host
 from vmkiln.run.held.called import called
 from vmkiln.run.held.waking import run_ended
 from vmkiln.run.run_context import BuildHost, RunRequest, Tell
@@ -90,13 +89,11 @@ def real_build(settings: Settings, store: Store, *, shared: SharedStorage | None
 
 def real_visit(settings: Settings, store: Store) -> Visit:
     """Visitors are let into the failed VMs that this host holds."""
-    # a visit goes on from nothing that was saved but the VM, and does not wait until something is
-    cold = replace(settings, warm_starts=False)
 
     @contextlib.asynccontextmanager
     async def opened_host(run_id: str) -> AsyncIterator[BuildHost]:
         await run_ended(settings, run_id)
-        async with prepared_host(cold, store, lambda _text: None) as host:
+        async with visited_host(settings, store) as host:
             yield host
 
     async def visit(asked: Order) -> None:

@@ -129,8 +129,7 @@ class Meetings:
     def leave(self, shell: Shell) -> None:
         """It is over."""
         shell.over.set()
-        with self._lock:
-            self._shells.pop(shell.shell_id, None)
+        self.withdraw(shell)
 
     def withdraw(self, shell: Shell) -> None:
         """It was asked for, and nobody was told of it."""

@@ -175,17 +175,13 @@ def _delete(settings: Settings, store: Store, run_id: str) -> None:
 
 async def _woken(settings: Settings, store: Store, run_id: str, words: Sequence[str]) -> int:
     """Run ssh in a VM that is woken for it. Raises: `InputError` when somebody is in, or the run goes on."""
-    from dataclasses import replace
-
-    from vmkiln.preparation import prepared_host
+    from vmkiln.preparation import visited_host
     from vmkiln.run.held.shell_group import ENTERED, LEFT
     from vmkiln.run.held.waking import run_ended, visited
 
     await run_ended(settings, run_id)
     told: list[str] = []
-    # a visit goes on from nothing that was saved but the VM, and does not wait until something is
-    prepared = prepared_host(replace(settings, warm_starts=False), store, lambda _text: None)
-    async with prepared as host:
+    async with visited_host(settings, store) as host:
         status = await visited(host, run_id, lambda folder: _entered(folder, words, was_woken=True), told.append)
     for text in told:
         if text not in {ENTERED, LEFT}:
