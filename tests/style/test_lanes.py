@@ -61,13 +61,26 @@ def left_out(*arguments: str, part: str = "all") -> set[str]:
     }
 
 
+def vm_share() -> tuple[Path, ...]:
+    """The real builds that the third user runs on some day."""
+    turns = set(listed("vm_turns")) - set(listed("vm_with_clients"))
+    return (*listed("vm_every_day"), *sorted(turns))
+
+
+def needs_clients(path: Path) -> bool:
+    """Whether a test uses a client of others, by itself or through the module of another test."""
+    used = set(re.findall(r"^(?:from|import) (\w+)", (ROOT / path).read_text(), re.MULTILINE))
+    beside = [ROOT / path.parent / f"{name}.py" for name in sorted(used)]
+    return "real_clients" in used or any(needs_clients(other.relative_to(ROOT)) for other in beside if other.exists())
+
+
 def is_in(path: Path, places: tuple[Path, ...]) -> bool:
     return any(path.is_relative_to(place) for place in places)
 
 
 def parts_of(path: Path, marks: set[str]) -> list[str]:
     """The parts that run a file whose tests have these marks; as pytest, by Python's own words for marks."""
-    alone, share, vm = listed("by_themselves"), (*listed("vm_every_day"), *listed("vm_turns")), (Path("tests/vm"),)
+    alone, share, vm = listed("by_themselves"), vm_share(), (Path("tests/vm"),)
     places = {
         "vm": is_in(path, vm) and not is_in(path, share),
         "vm-share": is_in(path, share),
@@ -86,7 +99,8 @@ def test_each_test_is_run_by_one_part() -> None:
 
 
 def test_what_is_listed_is_there() -> None:
-    places = [*listed("by_themselves"), *listed("vm_every_day"), *listed("vm_turns"), *listed("lanes")]
+    names = ("by_themselves", "vm_every_day", "vm_turns", "vm_with_clients", "lanes")
+    places = [place for name in names for place in listed(name)]
     assert [place for place in places if not (ROOT / place).exists()] == []
 
 
@@ -99,18 +113,22 @@ def test_one_that_none_would_run_is_found() -> None:
 
 def test_each_real_build_has_its_turn_within_four_days() -> None:
     turns, daily = ({str(place) for place in listed(name)} for name in ("vm_turns", "vm_every_day"))
-    shares = [on_a_day(seed) for seed in range(20261130, 20261134)]
-    assert all(daily <= share for share, _left in shares)
-    assert set().union(*(share for share, _left in shares)) == turns | daily
-    assert sum(len(share - daily) for share, _left in shares) == len(turns)
-    assert all(share | left == turns | daily and not share & left for share, left in shares)
+    with_clients = {str(place) for place in listed("vm_with_clients")}
+    days = [on_a_day(seed) for seed in range(20261130, 20261134)]
+    assert all(daily <= share and not share & (left | with_clients) for share, left in days)
+    assert sorted(file for share, _left in days for file in share - daily) == sorted(turns - with_clients)
+    assert all(sum(file not in left for _share, left in days) == 1 for file in turns)
 
 
 def test_in_the_long_tier_each_real_build_has_its_turn() -> None:
-    assert on_a_day(20261130, long=True) == (
-        {str(place) for name in ("vm_turns", "vm_every_day") for place in listed(name)},
-        set(),
-    )
+    assert on_a_day(20261130, long=True) == ({str(place) for place in vm_share()}, set())
+
+
+def test_what_needs_a_client_of_others_runs_where_they_are() -> None:
+    of_real_builds = [path for path in FILES if path.is_relative_to("tests/vm")]
+    assert {path for path in vm_share() if needs_clients(path)} == set()
+    assert {path for path in listed("vm_with_clients") if not needs_clients(path)} == set()
+    assert sum(map(needs_clients, of_real_builds)) == 3
 
 
 def test_what_has_no_turn_is_left_out_but_not_when_something_is_named() -> None:

@@ -1,6 +1,6 @@
 """A failed VM of a service's run is entered from another machine, which has a login and nothing else.
 
-On every other day; with an sshd in place of the VM it is tried every day (`tests/fleet/test_shell_through_service.py`).
+Every fourth day; with an sshd in place of the VM it is tried every day (`tests/fleet/test_shell_through_service.py`).
 """
 
 import json
