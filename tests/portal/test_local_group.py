@@ -8,6 +8,7 @@ from local_build import LocalBuild, local_build
 from page_visitor import Visitor
 
 from vmkiln.azure_names import CONTAINER_GROUP, CUSTOMIZATION_LOG, SECURITY_GROUP, STORAGE_ACCOUNT
+from vmkiln.blobs.blob_endpoint import BlobEndpoint, BlobService, write_endpoint
 from vmkiln.portal.resources import machine_stream
 from vmkiln.portal.runs.log_view import CUT
 from vmkiln.staging.storage_account import LOGS
@@ -72,6 +73,7 @@ def test_its_rules_have_counters_that_are_read_anew_while_it_builds(browser: Vis
     page = browser.get(address).text
     assert '<td data-label="Packets" class="number">12</td>' in page
     assert "data-refresh" not in page
+    assert "securityRules.id" not in page, "a rule has no page: its table has all of it"
 
 
 def test_its_storage_is_looked_into_and_only_who_may_act_downloads(browser: Visitor, built: LocalBuild) -> None:
@@ -89,6 +91,15 @@ def test_its_storage_is_looked_into_and_only_who_may_act_downloads(browser: Visi
         assert (f'href="{containers}/vhds/disk.vhd"' in browser.get(f"{containers}/vhds").text) is may
         assert ("Download the VHD" in browser.get(RUN).text) is may
         assert browser.get(f"{containers}/vhds/disk.vhd").status_code == (200 if may else 403)
+
+
+def test_its_account_gives_no_keys_and_says_so(browser: Visitor, living: InProcess, built: LocalBuild) -> None:
+    write_endpoint(living.service.settings.blob_endpoint, BlobEndpoint(BlobService.AZURITE, "http://127.0.0.1:10000"))
+    account = f"{built.group_id}/providers/{STORAGE_ACCOUNT}/{built.account.name}"
+    assert living.get(account, token="root").json()["properties"]["allowSharedKeyAccess"] is False
+    assert living.request("POST", f"{account}/listKeys", token="root").status_code in {404, 405}
+    page = browser.get(f"/portal{account}").text
+    assert "<dt>creationTime</dt><dd><time datetime=" in page
 
 
 def test_local_groups_are_in_the_list_of_who_may_see_them(browser: Visitor, built: LocalBuild) -> None:

@@ -1,5 +1,6 @@
 """The form of a new template checks what is written without making it, and asks for names before it deletes."""
 
+import html
 import json
 from collections.abc import Mapping
 
@@ -48,18 +49,24 @@ def test_a_template_that_was_not_provisioned_is_edited_and_made_again(browser: V
     assert found["properties"]["provisioningState"] == "Failed"
     link = f"/portal/new?from={TEMPLATE}&amp;again=yes"
     assert link in browser.get(f"/portal{TEMPLATE}").text
-    page = browser.get(link.replace("&amp;", "&")).text
-    for part in ('name="name" value="web"', 'name="again" value="yes"', "images/none"):
+    page = html.unescape(browser.get(link.replace("&amp;", "&")).text)
+    etag = living.get(TEMPLATE).headers["etag"]
+    for part in ('name="name" value="web"', f'name="again" value="{etag}"', "images/none"):
         assert part in page, part
-    form = {**FORM, "again": "yes", "body": json.dumps(a_template())}
+    form = {**FORM, "again": etag, "body": json.dumps(a_template())}
     assert "No mistake was found" in browser.send("/portal/new", **form).text
+    assert living.request("PATCH", TEMPLATE, {"tags": {"by": "another"}}).status_code == 202
+    late = browser.send("/portal/new", **{**form, "action": ""})
+    assert (late.status_code, "has changed since this form was opened" in late.text) == (409, True)
+    assert living.get(TEMPLATE).json()["tags"] == {"by": "another"}, "it was not deleted"
+    form["again"] = living.get(TEMPLATE).headers["etag"]
     assert browser.send("/portal/new", **{**form, "action": ""}).status_code == 303
     wait_for(lambda: living.get(TEMPLATE).json()["properties"]["provisioningState"] == "Succeeded")
     assert "again=yes" not in browser.get(f"/portal{TEMPLATE}").text
     old_link = browser.get(f"/portal/new?from={TEMPLATE}&again=yes").text
     assert 'name="again"' not in old_link, "it says not that one is deleted which would not be"
     refused = browser.send("/portal/new", **{**form, "action": "", "body": json.dumps(a_template("other"))})
-    assert refused.status_code == 409, "one that is there is not deleted"
+    assert (refused.status_code, "of this name already" in refused.text) == (409, True), "it is not deleted"
     assert living.get(TEMPLATE).json()["properties"]["customize"][0]["inline"] == ["true"]
     living.access.roles["reader"] = [("Reader", GROUP)]
     browser.token = "reader"

@@ -16,6 +16,7 @@ from vmkiln.errors import ArmError
 OTHER_VERSION = "2024-03-01"
 MOST_PAGES = 50
 NONE: Mapping[str, str] = {}
+REQUEST_ID = "x-ms-request-id"
 
 
 def api_version_of(path: str) -> str:
@@ -44,32 +45,54 @@ class ApiClient:
         form: Mapping[str, str] | None = None,
         query: Mapping[str, str] = NONE,
         part: str = "",
+        asks_for: Mapping[str, str] = NONE,
         **named: str,
     ) -> Any:
-        """The JSON of an answer, or its text; None when there is none. `part` is the range of a file that is wanted.
+        """The JSON of an answer, or its text; None when there is none.
 
-        Raises: `ArmError` for what the API refuses.
+        `part` is the range of a file that is wanted, `asks_for` are other headers, such as `If-Match`.
+
+        Raises: `ArmError` for what the API refuses, with the id of the request among its headers.
         """
-        headers = httpx.Headers({"Authorization": f"Bearer {self.token}"} if self.token else {}, encoding="utf-8")
-        if part:
-            headers["Range"] = part
-        asked = {"api-version": api_version_of(path), **query, **named}
+        found, _ = await self._answered(
+            method, path, body=body, form=form, query={**query, **named}, headers={**asks_for, "Range": part}
+        )
+        return found
+
+    async def with_etag(self, path: str) -> tuple[dict[str, Any], str]:
+        """The JSON object of a GET, and the ETag of the state that it shows. Raises: `ArmError`."""
+        found, headers = await self._answered("GET", path)
+        return found, headers.get("ETag", "")
+
+    async def _answered(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Any = None,
+        form: Mapping[str, str] | None = None,
+        query: Mapping[str, str] = NONE,
+        headers: Mapping[str, str] = NONE,
+    ) -> tuple[Any, httpx.Headers]:
+        sent = httpx.Headers({"Authorization": f"Bearer {self.token}"} if self.token else {}, encoding="utf-8")
+        sent.update({name: value for name, value in headers.items() if value})
+        asked = {"api-version": api_version_of(path), **query}
         content = None
         if body is not None:
             content = await run_in_threadpool(json.dumps, body)
-            headers["Content-Type"] = "application/json"
+            sent["Content-Type"] = "application/json"
         transport = httpx.ASGITransport(self.api, client=(self.source, 0))
         async with httpx.AsyncClient(transport=transport, base_url=self.base_url) as http:
             try:
                 answer = await http.request(
-                    method, quoted(path), params=asked, content=content, data=form, headers=headers
+                    method, quoted(path), params=asked, content=content, data=form, headers=sent
                 )
             except httpx.InvalidURL as error:
                 raise ArmError(400, "InvalidUri", f"the address cannot be asked for: {error}") from error
         found = await run_in_threadpool(_content_of, answer)
         if answer.status_code >= 400:
-            raise refusal(answer.status_code, found)
-        return found
+            raise refusal(answer.status_code, found, request_id=answer.headers.get(REQUEST_ID, ""))
+        return found, answer.headers
 
     async def readable(self, path: str) -> dict[str, Any]:
         """The JSON object of a GET; an empty one when it is not there, or may not be read."""
@@ -109,14 +132,15 @@ def quoted(path: str) -> str:
     return quote(plain, safe="/:@!$&'()*+,;=~-._") + mark + query
 
 
-def refusal(status: int, body: Any) -> ArmError:
-    """An answer's error as the error it was; pure."""
+def refusal(status: int, body: Any, *, request_id: str = "") -> ArmError:
+    """An answer's error as the error it was, with the id of the request by which the service's log has it; pure."""
     error = body.get("error") if isinstance(body, dict) else None
+    headers = {REQUEST_ID: request_id} if request_id else {}
     if isinstance(error, dict):
         message, details = str(error.get("message", "")), error.get("details") or ()
-        return ArmError(status, str(error.get("code", "")), message, details=details)
+        return ArmError(status, str(error.get("code", "")), message, details=details, headers=headers)
     if isinstance(error, str):  # OAuth's shape (RFC 6749, section 5.2)
-        return ArmError(status, error, str(body.get("error_description", "")))
+        return ArmError(status, error, str(body.get("error_description", "")), headers=headers)
     if isinstance(body, dict) and "message" in body:  # the oldest api-versions do not wrap errors
-        return ArmError(status, str(body.get("code", "")), str(body["message"]))
-    return ArmError(status, str(status), "the request was refused")
+        return ArmError(status, str(body.get("code", "")), str(body["message"]), headers=headers)
+    return ArmError(status, str(status), "the request was refused", headers=headers)

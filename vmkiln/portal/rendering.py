@@ -16,7 +16,7 @@ from vmkiln import __version__
 from vmkiln.harmless_text import harmless_lines
 from vmkiln.portal.icons import ICONS, kind_of_state
 from vmkiln.portal.overview.begun import begun_words
-from vmkiln.portal.resources.resource_face import told_act
+from vmkiln.portal.resources.resource_face import is_time, told_act
 from vmkiln.portal.scheme import Scheme
 from vmkiln.portal.trail import RAIL, section_of, trail
 from vmkiln.portal.waterfall import moment
@@ -137,7 +137,7 @@ def _environment() -> Environment:
         "act": told_act,
     }
     environment.filters |= {"size": size, "since": since, "begun": begun_words}
-    environment.globals |= {"lasted": lasted, "ICONS": ICONS, "kind_of_state": kind_of_state}
+    environment.globals |= {"lasted": lasted, "ICONS": ICONS, "kind_of_state": kind_of_state, "is_time": is_time}
     environment.globals |= {"RAIL": RAIL, "trail": trail, "section_of": section_of}
     environment.globals |= {"VERSION": __version__, "SCHEMES": tuple(Scheme)}
     environment.globals |= {

@@ -48,6 +48,11 @@ def blob_endpoint(call: Call) -> BlobEndpoint | None:
     return endpoint if host in {"localhost", "::1"} or host.startswith("127.") else None
 
 
+def has_keys(call: Call, endpoint: BlobEndpoint | None) -> bool:
+    """Whether anybody is given keys: with our own blob server, and not of an account of a command's group."""
+    return endpoint is not None and endpoint.service is BlobService.AZURITE and "subscriptionId" in call.names
+
+
 def account_body(
     call: Call, group: ResourceRow, staging: StagingGroupRow, endpoint: BlobEndpoint | None
 ) -> dict[str, Any]:
@@ -68,7 +73,7 @@ def account_body(
             "primaryLocation": group.location,
             "statusOfPrimary": "available",
             "allowBlobPublicAccess": False,
-            "allowSharedKeyAccess": endpoint is not None and endpoint.service is BlobService.AZURITE,
+            "allowSharedKeyAccess": has_keys(call, endpoint),
             "supportsHttpsTrafficOnly": endpoint is None or endpoint.url.startswith("https:"),
             **blobs,
             "logs": f"{call.base_url}{account_id}/blobServices/default/containers/{LOGS}",

@@ -90,6 +90,7 @@ async def difference(visit: Visit) -> Response:
         title="Difference of two images",
         section="images",
         id=image_id,
+        leaf="Difference",
         has_gallery=await _has_gallery(visit, image_id),
         other=other,
         difference=found,
@@ -111,7 +112,8 @@ async def download(visit: Visit) -> Response:
 async def document(visit: Visit) -> Response:
     """What is kept with an image beside its file: its signed provenance, bill of materials, or contents."""
     found, image_id = await visit.api.ask("GET", visit.id), visit.id.partition("/providers/Vmkiln")[0]
+    title = visit.id.rpartition("/")[2].capitalize()
     return await page(
-        "document.html", title=visit.id.rpartition("/")[2].capitalize(), id=image_id,
+        "document.html", title=title, id=image_id, leaf=title,
         has_gallery=await _has_gallery(visit, image_id), section="images", value=found,
     )  # fmt: skip

@@ -11,9 +11,11 @@ MOST_FACTS = 60
 MOST_RELATIONS = 40
 MOST_DEPTH = 4  # facts that lie deeper are in the JSON alone
 OWN_TABLES = {"containers", "initContainers", "securityRules", "defaultSecurityRules", "instanceView", "events"}
-OWN_TABLES |= {"runId"}  # it has a link
+OWN_TABLES |= {"runId", "logs"}  # they have links
 
 VERBS = {"write": "create or update", "delete": "delete"}
+IS_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[^ ]{0,20}")
+RULES = ("securityRules", "defaultSecurityRules")  # without pages of their own
 NEW_WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
@@ -40,7 +42,7 @@ def relations(resource: Mapping[str, Any]) -> list[Relation]:
     own = str(resource.get("id", "")).lower()
     found: dict[str, Relation] = {}
     for where, text in _values(resource, "", -MOST_DEPTH, with_tables=True):
-        if _is_id(text) and text.lower() != own:
+        if _is_id(text) and text.lower() != own and not where.removeprefix("properties.").startswith(RULES):
             found.setdefault(text.lower(), Relation(text, where.removeprefix("properties.")))
     return list(found.values())[:MOST_RELATIONS]
 
@@ -63,6 +65,11 @@ def _values(value: Any, place: str, depth: int, *, with_tables: bool = False) ->
         yield place, "yes" if value else "no"
     elif value is not None:
         yield place, str(value)
+
+
+def is_time(text: str) -> bool:
+    """Whether a fact is a time as the API writes one; pure."""
+    return bool(IS_TIME.fullmatch(text))
 
 
 def _is_id(text: str) -> bool:

@@ -1,8 +1,9 @@
 """The form of a new image template: it is filled, checked, and made; nothing that was written is lost."""
 
 import asyncio
+import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -36,6 +37,8 @@ SOURCES = "providers/Vmkiln.Builds/sources"
 MODEL_PARTS = 9  # of the id of an image template
 DEPLOYMENTS = "providers/Microsoft.Resources/deployments"
 NO_GROUP = "there is no resource group of this name, which a deployment needs: make it first, or name another"
+IS_THERE = "there is an image template of this name already: delete it first, or take another name"
+HAS_CHANGED = "the template that is to be replaced has changed since this form was opened: begin anew from its page"
 NO_PLAN = "a deployment has no plan; the image template that it makes has one on its page"
 MISTAKES = "The form has mistakes."
 MOST_MISTAKES = 100  # told of a form that is checked
@@ -46,7 +49,8 @@ EMPTY = {"subscription": "", "group": "", "name": "", "source": "", "body": ""}
 async def new(visit: Visit) -> Response:
     """The form for a new template: with an example (`?example=NAME`), what another one is (`?from=ID`), a source.
 
-    With `again` the new one takes the place of the one that it is like, which could not be provisioned.
+    With `again` the new one takes the place of the one that it is like, which could not be provisioned, as long as that
+    is what it was when the form was opened.
     """
     subscriptions = await subscriptions_of(visit)
     values = {**EMPTY, "subscription": (subscriptions or [""])[0], "group": "images"}
@@ -55,11 +59,11 @@ async def new(visit: Visit) -> Response:
         parts = model.split("/")
         if f"/{TYPE}/".lower() not in model.lower() or len(parts) != MODEL_PARTS or ".." in parts:
             raise ArmError(404, "ResourceNotFound", "`from` names no image template")
-        found = await visit.api.ask("GET", model)
+        found, etag = await visit.api.with_etag(model)
         body = copied(found)
         values |= {"subscription": parts[2], "group": parts[4]}
         if visit.request.query_params.get("again", "") and _has_failed(found):
-            values |= {"name": parts[8], "again": "yes"}
+            values |= {"name": parts[8], "again": etag}
     values |= {"body": json.dumps(body, indent=2), "source": visit.request.query_params.get("source", "")}
     try:
         return await _form(visit, await _with_source(values))
@@ -139,7 +143,9 @@ async def _form(
     details: Sequence[Mapping[str, Any]] = error.details if error else ()
     if error is not None and details and len(values["body"]) <= MOST_CHECKED_LETTERS:
         details = await run_in_threadpool(placed, text.places, details, fields=fields)
-        error = ArmError(error.status, error.code, error.message, details=details, hint=error.hint)
+        error = ArmError(
+            error.status, error.code, error.message, details=details, hint=error.hint, headers=error.headers
+        )
     subscriptions = await subscriptions_of(visit)
     return await page(
         "new.html",
@@ -181,8 +187,7 @@ async def _checked(visit: Visit, values: Mapping[str, str], text: ReadText) -> l
     details, warnings = await run_in_threadpool(looked_at, text, mistakes_of(values, text))
     has_name = not any(detail["target"] in FIELDS for detail in details)
     if has_name and await _is_there(visit, _template_id(values)) and not await _is_replaced(visit, values):
-        message = "there is an image template of this name already: delete it first, or take another name"
-        details.append({"code": "Conflict", "target": "name", "message": message})
+        details.append({"code": "Conflict", "target": "name", "message": IS_THERE})
     if details:
         count = len(details)
         told = f"The form has {count} mistakes; these are the first." if count > MOST_MISTAKES else MISTAKES
@@ -215,13 +220,27 @@ async def _created(visit: Visit, values: Mapping[str, str], text: ReadText) -> s
     await _ensure_group(visit, group, str(body.get("location", "")) if isinstance(body, dict) else "")
     template_id = _template_id(values)
     if await _is_replaced(visit, values):
-        await visit.api.ask("DELETE", template_id)
+        async with _as_it_was(HAS_CHANGED):
+            await visit.api.ask("DELETE", template_id, asks_for={"If-Match": values["again"]})
         for _ in range(MOST_LOOKS):
             if not await _is_there(visit, template_id):
                 break
             await asyncio.sleep(LOOK_SECONDS)
-    await visit.api.ask("PUT", template_id, body=body)
+    async with _as_it_was(IS_THERE):
+        await visit.api.ask("PUT", template_id, body=body, asks_for={"If-None-Match": "*"})
     return template_id
+
+
+@contextlib.asynccontextmanager
+async def _as_it_was(otherwise: str) -> AsyncIterator[None]:
+    """What is asked for of one state of a template alone; in another it is refused in these words, at the name."""
+    try:
+        yield
+    except ArmError as error:
+        if error.status != 412:
+            raise
+        detail = {"code": "Conflict", "target": "name", "message": otherwise}
+        raise ArmError(409, "Conflict", MISTAKES, details=[detail], headers=error.headers) from None
 
 
 async def _is_replaced(visit: Visit, values: Mapping[str, str]) -> bool:

@@ -17,7 +17,8 @@ async def plan(visit: Visit) -> Response:
     """The page of what a run of a template would do; nothing is started."""
     template_id = visit.id.removesuffix("/plan")
     found = await visit.api.ask("GET", f"{template_id}/{PLAN}")
-    return await page("plan.html", title=f"Plan of {found['name']}", template_id=template_id, plan=plan_shown(found))
+    title = f"Plan of {found['name']}"
+    return await page("plan.html", title=title, id=template_id, leaf="Plan", plan=plan_shown(found))
 
 
 def plan_shown(plan: Mapping[str, Any]) -> dict[str, Any]:
