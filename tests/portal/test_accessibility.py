@@ -63,6 +63,8 @@ NO_PAGES = (
     "/download",
     "/{picture}",
     "/metrics",
+    "/arm",
+    "/bicep",
 )  # go on, files, data
 LOOKS = tuple((scheme, width) for width in (1366, 320) for scheme in ("light", "dark"))
 MIDDLE = tuple((scheme, 768) for scheme in ("light", "dark"))

@@ -19,7 +19,7 @@ from vmkiln.portal.overview import activity_pages, control_room, host_pages, ima
 from vmkiln.portal.rendering import HEADERS
 from vmkiln.portal.resources import machine_stream, resource_pages
 from vmkiln.portal.runs import run_pages, run_stream
-from vmkiln.portal.templates import new_template, plan_view, template_page
+from vmkiln.portal.templates import new_template, plan_view, template_files, template_page
 from vmkiln.portal.visit import LOGIN, PREFIX, Page, Visit, error_page, go_to, visited
 
 STATIC = Path(__file__).parent / "static"
@@ -89,6 +89,8 @@ def portal(api: ASGIApp) -> ASGIApp:
             at(TEMPLATE, template_page.template),
             at(TEMPLATE, template_page.act, "POST"),
             at(f"{TEMPLATE}/plan", plan_view.plan),
+            at(f"{TEMPLATE}/arm", template_files.arm),
+            at(f"{TEMPLATE}/bicep", template_files.bicep),
             at(RUN, run_pages.run),
             at(RUN, run_pages.act, "POST"),
             at(ANY_RUN, run_pages.any_run),
