@@ -11,6 +11,7 @@ import unicodedata
 
 RETURN = "\\r"  # how a carriage return is shown
 UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")  # NUL, halves of surrogate pairs: not every database keeps them
+_HALVES = re.compile("[\ud800-\udfff]")  # of surrogate pairs: a file's name has them for bytes that are no UTF-8
 _COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
 # control, format (bidi among them), surrogate, private, unassigned; separators of lines and of paragraphs
 _HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
@@ -22,6 +23,11 @@ def harmless(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(letter if _is_plain(letter) else _shown(letter) for letter in text)
+
+
+def with_whole_letters(text: str) -> str:
+    """Text whose bytes that are no UTF-8 are shown, as `\\xff`; a reader of strict JSON refuses halves of letters."""
+    return _HALVES.sub(lambda found: _shown(found[0]), text)
 
 
 def harmless_lines(text: str) -> str:

@@ -29,6 +29,7 @@ OF_STORAGE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENOENT, e
               errno.EMFILE, errno.ENFILE, errno.EFBIG, errno.ELOOP, errno.ENAMETOOLONG, errno.ESTALE}  # fmt: skip
 UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN}
 INTERRUPTED = told_error(RunCanceled.code, "interrupted", exit_code=RunCanceled.exit_code)
+LEAST_COLUMNS = 40  # a table in fewer loses its letters, and in none all of them
 COMPLETION = "_VMKILN_COMPLETE"  # set by the shell's completion function
 
 
@@ -209,6 +210,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _tell(INTERRUPTED, as_json=wants_json(sys.argv[1:] if arguments is None else arguments))
         sys.exit(RunCanceled.exit_code)
     except SystemExit:
+        if closed_output.is_terminal_gone():
+            sys.exit(RunCanceled.exit_code)
         if why := closed_output.problem():
             typer.echo(f"error: standard output takes nothing more: {why}", err=True)
             sys.exit(1)
@@ -223,6 +226,8 @@ def _run(arguments: Sequence[str] | None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     as_json = wants_json(given)
     os.environ["PATH"] = search_path(os.environ.get("PATH", ""))
+    if (columns := os.environ.get("COLUMNS", "")).isdecimal() and int(columns) < LEAST_COLUMNS:
+        os.environ["COLUMNS"] = str(LEAST_COLUMNS)
     if COMPLETION in os.environ:
         # typer would draw each help text with rich, which takes as long as everything else
         sys.modules["rich"] = None  # type: ignore[assignment] # the import system's own word for: there is none

@@ -13,6 +13,7 @@ import typer
 from vmkiln.azure_names import utc_text
 from vmkiln.cli import invocation
 from vmkiln.errors import InputError, Mistake, VmkilnError
+from vmkiln.harmless_text import with_whole_letters
 
 if TYPE_CHECKING:
     from vmkiln.store.database import Store
@@ -28,8 +29,25 @@ def say(text: str) -> None:
 
 def answer(data: Any, *, indent: int | None = None) -> None:
     """What was asked for, as JSON; docs/json.md says what is in it. An error that follows is told in words only."""
-    typer.echo(json.dumps(data, default=plain, indent=indent))
+    typer.echo(json_text(data, indent=indent))
     invocation.mark_answered()
+
+
+def json_text(data: Any, *, indent: int | None = None) -> str:
+    """Data as all our JSON has it: ASCII, without halves of letters; pure."""
+    text = json.dumps(data, default=plain, indent=indent)
+    return json.dumps(_with_whole_letters(json.loads(text)), indent=indent) if "\\ud" in text else text
+
+
+def _with_whole_letters(data: Any) -> Any:
+    match data:
+        case str():
+            return with_whole_letters(data)
+        case dict():
+            return {with_whole_letters(name): _with_whole_letters(value) for name, value in data.items()}
+        case list():
+            return [_with_whole_letters(value) for value in data]
+    return data
 
 
 def plain(value: object) -> str:

@@ -3,10 +3,13 @@
 Python ignores SIGPIPE and raises `BrokenPipeError` at whatever happened to print, which is told as an error of that.
 Here the first line that nobody takes ends the command: at once, or as Ctrl-C does where there is something to clean
 up. What is said on standard error is lost when nobody reads it, and the command goes on: it is not what was asked for.
-A full disk, or a terminal that is gone, ends a command in the same way, but for the reason, which is told.
-Source: signal(7), SIGPIPE; write(2), EPIPE; the status that a shell gives a program which a signal ended is 128 more.
+A full disk ends a command in the same way, but for the reason, which is told; a terminal that is gone ends it as the
+SIGHUP does that comes with it, whichever of the two is noticed first.
+Source: signal(7), SIGPIPE; write(2), EIO, EPIPE; the status that a shell gives a program that a signal ended is 128
+more.
 """
 
+import errno
 import io
 import os
 import signal
@@ -17,6 +20,7 @@ from typing import Any, TextIO
 
 STATUS = 128 + signal.SIGPIPE
 STANDARD = (0, 1, 2)
+GONE = "the terminal is gone"
 _ended: list[str] = []  # why standard output took nothing more; '' when nobody read it any more
 
 
@@ -25,9 +29,14 @@ def is_closed() -> bool:
     return bool(_ended)
 
 
+def is_terminal_gone() -> bool:
+    """Whether it was a terminal that is closed, or whose connection was cut."""
+    return _ended[:1] == [GONE]
+
+
 def problem() -> str:
-    """Why it took nothing more, such as a full disk; '' when nobody read it."""
-    return _ended[0] if _ended else ""
+    """Why it took nothing more, such as a full disk; '' when nobody read it, or no terminal is left."""
+    return "" if is_terminal_gone() or not _ended else _ended[0]
 
 
 def watch() -> None:
@@ -38,10 +47,16 @@ def watch() -> None:
             os.fstat(descriptor)
         except OSError:
             _lead_nowhere(descriptor)
+    if sys.stdin is None:  # it was closed
+        sys.stdin = _nothing()
     if sys.stdout is sys.__stdout__:
         sys.stdout = _watched(sys.stdout, 1, _end)
     if sys.stderr is sys.__stderr__:
         sys.stderr = _watched(sys.stderr, 2, lambda _: None)
+
+
+def _nothing() -> TextIO:
+    return open(0, closefd=False)
 
 
 def _lead_nowhere(descriptor: int) -> None:
@@ -72,13 +87,15 @@ class _Output(io.FileIO):
     def __init__(self, descriptor: int, on_close: Callable[[str], None]) -> None:
         super().__init__(descriptor, "w", closefd=False)
         self._on_close = on_close
+        self._is_terminal = os.isatty(descriptor)  # one that is gone is none any more
 
     def write(self, content: object, /) -> int | None:  # type: ignore[override] # whatever has bytes, as in the base
         try:
             return super().write(content)  # type: ignore[arg-type]
         except OSError as error:
             _lead_nowhere(self.fileno())
-            self._on_close("" if isinstance(error, BrokenPipeError) else error.strerror or str(error))
+            why = GONE if self._is_terminal and error.errno == errno.EIO else error.strerror or str(error)
+            self._on_close("" if isinstance(error, BrokenPipeError) else why)
             return super().write(content)  # type: ignore[arg-type]
 
 

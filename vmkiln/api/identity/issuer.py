@@ -9,6 +9,7 @@ Source: RFC 7519 (JWT), RFC 7517 (JWK); the claims are those of Microsoft's acce
 import base64
 import functools
 import hashlib
+import os
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +21,8 @@ import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from vmkiln.files.durable_file import make_folder, sync, write_whole
+from vmkiln.files import locks
+from vmkiln.files.durable_file import make_folder, reported, sync, write_whole
 from vmkiln.sealing.key_ring import KeyRing, Material, Purpose
 from vmkiln.store.rows import PrincipalRow
 
@@ -189,10 +191,17 @@ def _public(text: str) -> rsa.RSAPublicKey:
 def ensure_issuer(directory: Path, keys: Path) -> Issuer:
     """The issuer whose tenant is kept in `directory` and whose keys are in the folder `keys`, made when missing.
 
-    A key that an older release kept in `directory` is moved to the others. One service at a time asks.
+    A key that an older release kept in `directory` is moved to the others. Who asks at the same time waits, and
+    is given the same tenant.
     Raises: `KeyUnavailable` when the keys cannot be read, `StorageFailed` when they cannot be written.
     """
     make_folder(directory)
+    with reported(f"locking {directory}"), locks.opened(directory, flags=os.O_RDONLY) as descriptor:
+        locks.take(descriptor)
+        return _ensured(directory, keys)
+
+
+def _ensured(directory: Path, keys: Path) -> Issuer:
     old_file, tenant_file = directory / "signing-key.pem", directory / "tenant"
     ring = KeyRing(keys)
     old = old_file.read_bytes() if old_file.exists() else b""

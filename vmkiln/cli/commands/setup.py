@@ -40,12 +40,15 @@ def setup(
     from vmkiln.cli.commands.doctor import examine_here
     from vmkiln.cli.commands.templates.editing import starting_template
     from vmkiln.cli.progress_options import CiMarks, Progress
+    from vmkiln.cli.written.target_file import as_typed, check_target
     from vmkiln.files.durable_file import reported, write_whole
 
+    file = template or Path(f"{FIRST}.json")
+    if template is None:
+        check_target(file)
     say("1 of 3: can this machine build?")
     examination = asyncio.run(examine_here(read_settings(), say))
     refuse_missing(examination.findings)
-    file = template or Path(f"{FIRST}.json")
     say(f"2 of 3: a template, {file}")
     if template is None and not file.exists():
         body = starting_template(IMAGE, FIRST, [STEP], "managed")
@@ -55,7 +58,7 @@ def setup(
         typer.confirm(
             "build it now? (a first build makes its base image, too: minutes)", default=True, abort=True, err=True
         )
-    say(f"3 of 3: vmkiln build {file}")
+    say(f"3 of 3: vmkiln build {as_typed(file)}")
     built(BuildOptions(file), Progress.AUTO, CiMarks.NONE, as_json=False)
     for words in ("vmkiln image list", "vmkiln serve"):  # beside what the build says of its image
         say(f"next: `{words}`")

@@ -69,6 +69,8 @@ def explain(
     from vmkiln.cli.commands.templates.template_schema import member_paths, members_at
 
     whole = _schema_of(api_version)
+    if not what.strip():
+        raise InputError("FIELD|CODE: nothing is named", hint="such as properties.source")
     member = members_at(whole, what)
     told = told_member(whole, member) if member else _told_code(what)
     if told is None:
@@ -167,7 +169,7 @@ def init(
     """Write an image template to begin with; on a terminal it asks for what the options leave out."""
     import sys
 
-    from vmkiln.cli.written.target_file import check_target
+    from vmkiln.cli.written.target_file import as_typed, check_target
     from vmkiln.files.durable_file import reported, write_whole
 
     check_target(file)
@@ -182,7 +184,8 @@ def init(
     body = starting_template(image, name, steps, target)
     with reported(f"writing {file}"):
         write_whole(file.absolute(), json.dumps(body, indent=2).encode() + b"\n", mode=0o644)
-    text = f"wrote {file}; `vmkiln validate {file}` checks it, `vmkiln build {file}` builds it"
+    typed = as_typed(file)
+    text = f"wrote {file}; `vmkiln validate {typed}` checks it, `vmkiln build {typed}` builds it"
     told_done(text, {"file": str(file), "template": body}, as_json=as_json)
 
 
