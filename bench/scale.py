@@ -6,6 +6,8 @@ First one service: for each number of waiting runs, N runs go through the whole 
 begun, every phase, settled, ended), several at once. Then a fleet: runs per minute through 1, 2, 4 and 8 workers,
 each a process of its own, with one PostgreSQL that is 0, 20 and 200 ms away. Its own extension pg_stat_statements
 counts what was asked of it meanwhile, looks for work among it: the slower a fleet, the more of those for each run.
+So with the CPU of the workers: what they use while nothing waits is measured before, and what a run costs is told with
+it and without.
 `--fleet-runs` has a number for each latency; `--waiting` without numbers leaves the first part out.
 
 Ends with status 1 when a run costs more than 100 ms of CPU, or when a queue of 10,000 makes a run more than three
@@ -14,6 +16,7 @@ times as expensive as a queue of 100.
 
 import argparse
 import asyncio
+import dataclasses
 import logging
 import os
 import subprocess
@@ -42,6 +45,8 @@ from waiting_runs import add_waiting_runs
 
 ROOT = Path(__file__).parents[1]
 WORKER_CPUS = 8  # room for four runs
+IDLE_SECONDS = 10  # how long workers are watched that have nothing to do
+SETTLING_SECONDS = 3  # what follows upon the end of a run is over
 TICKS = os.sysconf("SC_CLK_TCK")
 
 # of all but what this program asks while it waits
@@ -79,7 +84,6 @@ def fill(settings: Settings, store: Store, waiting: int, *, first: int = 0) -> N
 def ended(looking: sa.Connection) -> int:
     """How many runs have ended; asked so that it costs next to nothing beside what is measured."""
     counts = {row.state: row.runs for row in looking.execute(ENDED)}
-    looking.rollback()
     assert set(counts) <= {"Succeeded"}, counts
     return sum(counts.values())
 
@@ -89,7 +93,7 @@ async def work(settings: Settings, store: Store, *, at_once: int, wanted: int) -
     room = Room(2 * at_once, 1024**2, 1024**3)
     builder = ImageBuilder(settings, store, stub_build.stub_build(settings, store), capacity=lambda: room)
     serving = asyncio.create_task(builder.serve())
-    with sa.create_engine(f"sqlite:///{settings.database}").connect() as looking:
+    with by_itself(sa.create_engine(f"sqlite:///{settings.database}")) as looking:
         while ended(looking) < wanted:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     serving.cancel()
@@ -113,6 +117,11 @@ def cpu_seconds(process: "subprocess.Popen[bytes]") -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
+def by_itself(database: sa.Engine) -> sa.Connection:
+    """A connection whose statements are each by themselves: the begin and the end of others would be counted, too."""
+    return database.connect().execution_options(isolation_level="AUTOCOMMIT")
+
+
 def until_ended(looking: sa.Connection, wanted: int) -> None:
     """Wait until so many runs have ended."""
     while ended(looking) < wanted:
@@ -121,10 +130,14 @@ def until_ended(looking: sa.Connection, wanted: int) -> None:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a fleet does in a minute, and what a run costs: CPU of the workers in ms, what is asked of the database."""
+    """What a fleet does in a minute, and what a run costs: CPU of the workers in ms, what is asked of the database.
+
+    `idle_ms` is the part of `cpu_ms` that the workers use in that time when nothing waits.
+    """
 
     runs_a_minute: float
     cpu_ms: float
+    idle_ms: float
     statements: float
     transactions: float
 
@@ -132,7 +145,6 @@ class Cost:
 def asked(looking: sa.Connection) -> tuple[int, int]:
     """How many statements the server has carried out, and how many of them were commits."""
     row = looking.execute(ASKED).one()
-    looking.rollback()
     return int(row.statements), int(row.commits)
 
 
@@ -159,14 +171,17 @@ def fleet(workers: int, runs: int, latency_ms: float) -> Cost:
             "PHASE_SECONDS": "0",
         }
         settings = Settings(home / "service", object_store=environment["VMKILN_OBJECT_STORE"])
-        with opened(near, home=settings.home) as store, sa.create_engine(database_url(near)).connect() as looking:
+        with opened(near, home=settings.home) as store, by_itself(sa.create_engine(database_url(near))) as looking:
             looking.execute(sa.text("CREATE EXTENSION pg_stat_statements"))
-            looking.commit()
             fill(settings, store, warm)
             commands = [[sys.executable, "-m", "stub_worker", str(home / f"w{n}"), f"w{n}"] for n in range(workers)]
             processes = [subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) for command in commands]
             try:
                 until_ended(looking, warm)
+                time.sleep(SETTLING_SECONDS)
+                idle = sum(map(cpu_seconds, processes))
+                time.sleep(IDLE_SECONDS)
+                idle = (sum(map(cpu_seconds, processes)) - idle) / IDLE_SECONDS
                 fill(settings, store, runs, first=warm)
                 begin, cpu, before = time.monotonic(), sum(map(cpu_seconds, processes)), asked(looking)
                 until_ended(looking, warm + runs)
@@ -178,7 +193,7 @@ def fleet(workers: int, runs: int, latency_ms: float) -> Cost:
                 for process in processes:
                     process.wait(60)
     statements, commits = ((after[n] - before[n]) / runs for n in range(2))
-    return Cost(60 * runs / seconds, 1000 * cpu / runs, statements, commits)
+    return Cost(60 * runs / seconds, 1000 * cpu / runs, 1000 * idle * seconds / runs, statements, commits)
 
 
 def main() -> None:
@@ -206,14 +221,15 @@ def main() -> None:
         least, most = min(options.waiting), max(options.waiting)
         growth = max(found[most, at_once] / found[least, at_once] for at_once in options.at_once)
         print(f"from {least} to {most} waiting runs, the CPU of a run grows {growth:.1f}-fold at most")
-    heads = "".join(f"{head:>12}" for head in ("latency", "workers", "runs/min", "CPU ms/run", "statements", "commits"))
+    columns = ("latency", "workers", "runs/min", "CPU ms/run", "idle ms", "statements", "commits")
+    heads = "".join(f"{column:>12}" for column in columns)
     print(f"\n{heads}", flush=True)
     for latency, runs in zip(options.latency, options.fleet_runs, strict=False):
         for workers in options.workers:
             cost = fleet(workers, runs, latency)
             if not latency:
                 found[0, workers] = cost.cpu_ms
-            cells = (latency, workers, cost.runs_a_minute, cost.cpu_ms, cost.statements, cost.transactions)
+            cells = (latency, workers, *dataclasses.astuple(cost))
             print("".join(f"{cell:>12.0f}" for cell in cells), flush=True)
     sys.exit(1 if max(found.values(), default=0.0) > MOST_CPU_MS or growth > MOST_GROWTH else 0)
 
