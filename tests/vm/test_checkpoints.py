@@ -29,6 +29,7 @@ pytestmark = pytest.mark.vm
 MARKED = 'sudo python3 -c \'import os; os.setxattr("/opt/one", "user.made", b"by a step")\''
 ONE = shell("echo one | sudo tee /opt/one", MARKED, name="one")
 TWO = shell("(cat /opt/one; echo two) | sudo tee /opt/two", name="two")
+STARTED_ANEW = ("systemd-journald", "systemd-networkd", "ssh")
 WHO = (
     "echo ID machine $(cat /etc/machine-id)",
     "echo ID boot $(cat /proc/sys/kernel/random/boot_id)",
@@ -36,6 +37,8 @@ WHO = (
     "echo ID login-key $(grep -c vmkiln-build ~/.ssh/authorized_keys) $(cut -d' ' -f2 ~/.ssh/authorized_keys)",
     "echo ID random $(head -c 32 /dev/urandom | sha256sum)",
     "echo ID journal $(ls /var/log/journal /run/log/journal 2> /dev/null | grep '^[0-9a-f]*$')",
+    # drawn by systemd at each start
+    *(f"echo ID {unit} $(systemctl show -P InvocationID {unit})" for unit in STARTED_ANEW),
     "echo IS late $(( $(date +%s) - $(cat /sys/class/rtc/rtc0/since_epoch) ))",
     "echo IS route $(ip -4 route show default | wc -l)",
     "echo IS failed $(systemctl list-units --state=failed --no-legend | wc -l)",
@@ -134,7 +137,7 @@ def test_two_builds_that_go_on_from_the_same_are_two_machines(built: Built) -> N
         assert boots[-1] == Start.WARM
         assert run.summary["facts"]["build-vm_went_on"] is True
     first, second = (words(run, "ID") for run in built.at_once)
-    assert set(first) == {"machine", "boot", "host-key", "login-key", "random", "journal"}
+    assert set(first) == {"machine", "boot", "host-key", "login-key", "random", "journal", *STARTED_ANEW}
     assert not [name for name, value in first.items() if second[name] == value]
     for ids in (first, second):
         assert ids["journal"] == ids["machine"]
@@ -178,7 +181,7 @@ def test_with_the_last_of_three_edited_only_that_one_runs_again(built: Built) ->
 
 def test_two_builds_of_which_one_began_behind_the_other_are_two_machines(built: Built) -> None:
     first, second = (words(run, "ID") for run in built.of_one_template)
-    assert set(first) == {"machine", "boot", "host-key", "login-key", "random", "journal"}
+    assert set(first) == {"machine", "boot", "host-key", "login-key", "random", "journal", *STARTED_ANEW}
     assert not [name for name, value in first.items() if second[name] == value]
     before, state = ({name: int(value) for name, value in words(run, "IS").items()} for run in built.of_one_template)
     assert abs(before["late"]) <= 2, "it stood still, and caught up"

@@ -41,13 +41,33 @@ RNDRESEEDCRNG = 0x5207
 RANDOM_BYTES = 1024
 RESTARTED = ("systemd-journald.service", "systemd-networkd.service", "NetworkManager.service")
 NETWORK_SECONDS = 30
+UNIT_FOLDERS = (
+    "/etc/systemd/system",
+    "/etc/systemd/system.control",
+    "/etc/systemd/system.attached",
+    "/run/systemd/system",
+    "/run/systemd/system.control",
+    "/run/systemd/system.attached",
+    "/run/systemd/transient",
+    "/run/systemd/generator",
+    "/run/systemd/generator.early",
+    "/run/systemd/generator.late",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+)
 SSH_UNITS = ("ssh.socket", "sshd.socket", "ssh.service", "sshd.service")
 SERVICES = ("/sys/fs/cgroup/system.slice/", "/sys/fs/cgroup/systemd/system.slice/")  # those that run
 NETWORK_SECRET = "/var/lib/NetworkManager/secret_key"  # made anew by its program, which is started anew
 BOOT_FINISHED = "/var/lib/cloud/instance/boot-finished"
 TICK_SECONDS = 0.01
 BOOT_SECONDS = 1200
-DISK_SECONDS = 20
+SECTOR_BYTES, VOLUME_SECTOR, IS_FOLDER = 2048, 16, 2  # of an ISO 9660 image
+MOST_SEED_BYTES = 1024 * 1024  # of one of its files
+USER_DATA = b"#cloud-config"
+BLKFLSBUF = 0x1261
+MS_BIND = 4096
+TELLS_ID = rb"%[mb]"  # the specifiers of the machine's and the boot's id
 WORD_PLACE, WORD_BYTES = 16384, 4096  # in the system area of an ISO 9660 image, which no program reads
 WORD_SECONDS = 300
 DOOR = "vmkiln-%s"  # an abstract address, which no file is
@@ -59,13 +79,19 @@ ROOT_GROUPS = ("/sys/fs/cgroup/systemd/cgroup.procs", "/sys/fs/cgroup/cgroup.pro
 
 def load_the_rest() -> None:
     """What takes longer to load than all else: at a checkpoint Packer waits, and most VMs go on as they were."""
-    global glob, json, shutil, signal, subprocess, uuid
+    global ctypes, glob, json, re, shutil, signal, subprocess, uuid
     import glob
     import json
+    import re
     import shutil
     import signal
     import subprocess
     import uuid
+
+    try:
+        import ctypes
+    except ImportError:  # a Python without it: programs mount then
+        ctypes = None
 
 
 def main(arguments: "tuple[str, ...]" = ()) -> int:
@@ -74,14 +100,14 @@ def main(arguments: "tuple[str, ...]" = ()) -> int:
         return stay(*arguments)
     load_the_rest()
     try:
-        seed, carrier, services, ssh, timers = get_ready()
+        seed, carrier, those = get_ready()
         had_route = has_route()
         say("ready")
         wait_for(lambda: not is_plugged_in(carrier), BOOT_SECONDS, "the network was not pulled out")
         say("unplugged")
         while not is_plugged_in(carrier):
             time.sleep(TICK_SECONDS)
-        become_another(seed, services, ssh, timers, had_route=had_route)
+        become_another(seed, those, had_route=had_route)
     except Exception as error:
         say("cannot: %s" % " ".join(str(error).split()))
         return 1
@@ -89,6 +115,16 @@ def main(arguments: "tuple[str, ...]" = ()) -> int:
         shutil.rmtree(FOLDER, ignore_errors=True)
     token = token_of(seed)
     return stay(token) if token else 0
+
+
+class Units:
+    """What systemd runs: what is to be started anew, what was stopped, and whether it has to be started anew itself."""
+
+    def __init__(self, services: "list[str]", ssh: "list[str]", timers: "list[str]", *, tell_ids: bool) -> None:
+        self.services = services
+        self.ssh = ssh
+        self.timers = timers
+        self.tell_ids = tell_ids
 
 
 def stay(token: str) -> int:
@@ -172,12 +208,12 @@ def at_checkpoint(token: str, script: str, name: str) -> str:
         reseed()
         load_the_rest()
         os.makedirs(FOLDER, 0o700, exist_ok=True)
-        services, ssh, timers = units()
-        run("systemctl", "stop", *(timers + ssh))
+        those = units()
+        run("systemctl", "stop", *(those.timers + those.ssh))
         end_logins()
         if script.startswith(SCRIPTS) and ".." not in script:
             os.unlink(script)
-        become_another(seed, services, ssh, timers, had_route=had_route)
+        become_another(seed, those, had_route=had_route)
         return token_of(seed)
     except Exception as error:
         say("%s: %s" % (refusal, " ".join(str(error).split())))
@@ -254,18 +290,19 @@ def end_logins() -> None:
             continue
 
 
-def become_another(
-    seed: str, services: "list[str]", ssh: "list[str]", timers: "list[str]", *, had_route: bool
-) -> None:
-    """Make this VM another, start anew what was it, and say that it is."""
+def become_another(seed: str, those: Units, *, had_route: bool) -> None:
+    """Make this VM another, start anew what was it, and say that it is; until then the host has no customizer begin.
+
+    systemd itself goes on, unless a unit of it tells an id that it may have read: its random numbers are the kernel's.
+    """
     old_id = renew(seed)
-    run("systemctl", "daemon-reexec")
-    run("systemctl", "restart", *services)
+    if those.tell_ids:
+        run("systemctl", "daemon-reexec")
+    run("systemctl", "restart", *(those.services + those.ssh))  # in one call, for each is a program that is loaded
     without_journal(old_id)
     wait_for(lambda: has_route() or not had_route, NETWORK_SECONDS, "the network did not come back")
-    run("systemctl", "start", *ssh)
     say("renewed")
-    go_on(timers)
+    go_on(those.timers)
 
 
 def say(text: str) -> None:
@@ -296,11 +333,10 @@ def wait_for(is_so: "Callable[[], object]", seconds: float, otherwise: str) -> N
         time.sleep(TICK_SECONDS)
 
 
-def get_ready() -> "tuple[str, str, list[str], list[str], list[str]]":
+def get_ready() -> "tuple[str, str, Units]":
     """Wait for the end of the boot, and stop what has secrets or dates of its own.
 
-    Gives the seed's place on its bus, the file that tells whether the network is plugged in, what is to be started anew
-    and what was stopped, ssh and timers.
+    Gives the seed's place on its bus, the file that tells whether the network is plugged in, and the units.
     """
     deadline = time.monotonic() + BOOT_SECONDS
     while not os.path.exists(BOOT_FINISHED):
@@ -309,10 +345,10 @@ def get_ready() -> "tuple[str, str, list[str], list[str], list[str]]":
         time.sleep(0.2)
     subprocess.run(("systemctl", "is-system-running", "--wait"), stdout=subprocess.DEVNULL, check=False)
     seed, carrier = what_is_needed()
-    services, ssh, timers = units()
-    run("systemctl", "stop", *(timers + ssh))
+    those = units()
+    run("systemctl", "stop", *(those.timers + those.ssh))
     os.sync()
-    return seed, carrier, services, ssh, timers
+    return seed, carrier, those
 
 
 def what_is_needed() -> "tuple[str, str]":
@@ -321,7 +357,7 @@ def what_is_needed() -> "tuple[str, str]":
     int(text_of(clock()))
     seed = os.path.basename(os.path.realpath("/sys/class/block/%s/device" % os.path.basename(os.path.realpath(SEED))))
     if not os.path.exists("/sys/bus/virtio/drivers/virtio_blk/%s" % seed):
-        raise RuntimeError("the seed is not on a disk that can be taken anew")
+        raise RuntimeError("the seed is not on a disk of virtio")
     places = [os.path.join("/sys/class/net", name) for name in os.listdir("/sys/class/net")]
     carriers = [os.path.join(place, "carrier") for place in places if os.path.exists(os.path.join(place, "device"))]
     if len(carriers) != 1:
@@ -329,15 +365,16 @@ def what_is_needed() -> "tuple[str, str]":
     return seed, carriers[0]
 
 
-def units() -> "tuple[list[str], list[str], list[str]]":
-    """What is to be started anew and what is to be stopped, ssh and timers. Raises: `RuntimeError` without ssh."""
+def units() -> Units:
+    """Those that matter. Raises: `RuntimeError` without ssh."""
     said = run("systemctl", "list-units", "--plain", "--no-legend", "--state=active", "--type=timer,service,socket")
     active = [line.split()[0] for line in said.splitlines() if line.strip()]
     timers = [unit for unit in active if unit.endswith(".timer")]
     ssh = [unit for unit in SSH_UNITS if unit in active]
     if not ssh:
         raise RuntimeError("there is no ssh server that systemd runs")
-    return [unit for unit in RESTARTED if unit in active], ssh, timers
+    services = [unit for unit in RESTARTED if unit in active]
+    return Units(services, ssh, timers, tell_ids=is_told_by_units())
 
 
 def is_plugged_in(carrier: str) -> bool:
@@ -390,7 +427,7 @@ def renew(seed: str) -> str:
     now = int(text_of(clock()))
     time.clock_settime(time.CLOCK_REALTIME, now)
     cover_boot_id()
-    user_data = taken_anew(seed)
+    user_data = said_by(seed)
     login_keys = user_data["users"][0]["ssh_authorized_keys"]
     name = user_data["users"][0]["name"]
     old_id = replace_ids()
@@ -402,36 +439,102 @@ def renew(seed: str) -> str:
     return old_id
 
 
+def is_told_by_units() -> bool:
+    """Whether a unit that systemd has loaded may tell the machine's or the boot's id, which systemd keeps once read.
+
+    Source: systemd.unit(5), specifiers and the folders of units.
+    """
+    telling = []
+    for folder in UNIT_FOLDERS:
+        for path in glob.glob(folder + "/*.*") + glob.glob(folder + "/*.d/*.conf"):
+            try:
+                with open(path, "rb") as file:
+                    if re.search(TELLS_ID, file.read().replace(b"%%", b"")):
+                        telling.append(path[len(folder) + 1 :].partition(".d/")[0])
+            except OSError:  # a folder, or a link to what is not there
+                continue
+    if not telling:
+        return False
+    said = run("systemctl", "list-units", "--all", "--plain", "--no-legend", "--no-pager", "--full")
+    loaded = [line.split()[0] for line in said.splitlines() if line.strip()]
+    for name in telling:
+        before, _, _ = name.rpartition(".")
+        if not before:
+            return True  # beside all units of a kind
+        if any(one == name or (before[-1] in "@-" and one.startswith(before)) for one in loaded):
+            return True
+    return False
+
+
 def cover_boot_id() -> None:
     """Another boot id, over the kernel's; until the VM restarts, and has one of its own.
 
     One that this VM had as another goes away before: nothing can be mounted over a file that was deleted.
     """
-    subprocess.run(("umount", BOOT_ID), stderr=subprocess.DEVNULL, check=False)
     path = os.path.join(FOLDER, "boot-id")
-    write(path, str(uuid.UUID(bytes=os.urandom(16), version=4)) + "\n", 0o444)
-    run("mount", "--bind", path, BOOT_ID)
+    text = str(uuid.UUID(bytes=os.urandom(16), version=4)) + "\n"
+    if ctypes is not None:
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.umount2(BOOT_ID.encode(), 0)
+        write(path, text, 0o444)
+        if libc.mount(path.encode(), BOOT_ID.encode(), None, ctypes.c_ulong(MS_BIND), None) != 0:
+            raise RuntimeError("the boot id could not be covered: %s" % os.strerror(ctypes.get_errno()))
+    else:
+        subprocess.run(("umount", BOOT_ID), stderr=subprocess.DEVNULL, check=False)
+        write(path, text, 0o444)
+        run("mount", "--bind", path, BOOT_ID)
+    if text_of(BOOT_ID) + "\n" != text:
+        raise RuntimeError("the boot id is the one that it was")
 
 
-def taken_anew(seed: str) -> "dict[str, Any]":
-    """What the seed says that is in the drive now."""
-    driver = "/sys/bus/virtio/drivers/virtio_blk"
-    for action in ("unbind", "bind"):
-        with open("%s/%s" % (driver, action), "w") as file:
-            file.write(seed)
-    blocks = BLOCKS % seed
-    wait_for(lambda: glob.glob(blocks), DISK_SECONDS, "the seed's disk did not come")
-    disk = "/dev/" + os.path.basename(glob.glob(blocks)[0])
-    wait_for(lambda: os.path.exists(disk), DISK_SECONDS, "%s did not come" % disk)
-    place = os.path.join(FOLDER, "seed")
-    os.makedirs(place, exist_ok=True)
-    run("mount", "-t", "iso9660", "-o", "ro", disk, place)
+def said_by(seed: str) -> "dict[str, Any]":
+    """What the seed says that is in the drive now, read from its disk past all that the kernel remembers of another.
+
+    The disk is neither taken anew nor mounted, for all that hears of disks would do its work again.
+    Source: ECMA-119, volume descriptors and directory records.
+    """
+    disk = "/dev/" + os.path.basename(glob.glob(BLOCKS % seed)[0])
+    descriptor = os.open(disk, os.O_RDONLY | os.O_DIRECT)
     try:
-        with open(os.path.join(place, "user-data")) as file:
-            said: dict[str, Any] = json.loads(file.read().partition("\n")[2])
-            return said
+        fcntl.ioctl(descriptor, BLKFLSBUF)
+        root = read_at(descriptor, VOLUME_SECTOR, SECTOR_BYTES)[156:190]
+        folder = read_at(descriptor, *place_of(root))
+        at = 0
+        while at < len(folder):
+            length = folder[at]
+            if length == 0:  # a record is in one sector
+                at = (at // SECTOR_BYTES + 1) * SECTOR_BYTES
+                continue
+            record, at = folder[at : at + length], at + length
+            if record[25] & IS_FOLDER:
+                continue
+            text = read_at(descriptor, *place_of(record))
+            if text.startswith(USER_DATA):
+                said: dict[str, Any] = json.loads(text.partition(b"\n")[2].decode())
+                return said
+        raise RuntimeError("the seed says nothing")
     finally:
-        run("umount", place)
+        os.close(descriptor)
+
+
+def place_of(record: bytes) -> "tuple[int, int]":
+    """The first sector and the bytes of what a directory record is of. Raises: `RuntimeError` for more than we make."""
+    first, size = int.from_bytes(record[2:6], "little"), int.from_bytes(record[10:14], "little")
+    if size > MOST_SEED_BYTES:
+        raise RuntimeError("the seed has a file of %d bytes" % size)
+    return first, size
+
+
+def read_at(descriptor: int, sector: int, count: int) -> bytes:
+    """So many bytes of a disk that is read past the kernel's memory, in whole sectors. Raises: `RuntimeError`."""
+    whole = -(-count // SECTOR_BYTES) * SECTOR_BYTES
+    if not whole:
+        return b""
+    with mmap.mmap(-1, whole) as block:
+        os.lseek(descriptor, sector * SECTOR_BYTES, os.SEEK_SET)
+        if os.readv(descriptor, [block]) != whole:
+            raise RuntimeError("the seed's disk is too short")
+        return bytes(block[:count])
 
 
 def mode_of(path: str, otherwise: int) -> int:

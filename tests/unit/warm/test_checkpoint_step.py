@@ -116,7 +116,9 @@ def test_another_machine_first_takes_new_random_numbers_and_ends_what_it_was(
     monkeypatch.setattr(guest, "SCRIPTS", f"{tmp_path}/")
     monkeypatch.setattr(guest, "token_of", lambda seed: f"theirs, on {seed}")
     monkeypatch.setattr(guest, "SERVICES", ("/no/such/",))
-    monkeypatch.setattr(guest, "units", lambda: (["a.service"], ["ssh.service"], ["a.timer"]))
+    monkeypatch.setattr(
+        guest, "units", lambda: guest.Units(["a.service"], ["ssh.service"], ["a.timer"], tell_ids=False)
+    )
     monkeypatch.setattr(guest, "has_route", lambda: True)
     folder = tmp_path / "inside"
     monkeypatch.setattr(guest, "FOLDER", str(folder))
@@ -141,7 +143,7 @@ def test_another_machine_first_takes_new_random_numbers_and_ends_what_it_was(
     done.clear()
     assert guest.at_checkpoint("ours", str(step), "name") == "theirs, on virtio1"
     assert done[:5] == ["ready name", "reseed", "systemctl stop a.timer ssh.service", "end logins", "renew"]
-    assert done[-2:] == ["systemctl start ssh.service", "renewed"]
+    assert done[-2:] == ["systemctl restart a.service ssh.service", "renewed"]
     assert not step.exists()
     assert not folder.exists()
 
@@ -157,7 +159,7 @@ def test_before_it_is_saved_the_guest_skips_and_behind_it_cannot(guest: Any, mon
     monkeypatch.setattr(guest, "what_is_needed", missing)
     assert guest.at_checkpoint("ours", "script", "name") == "ours", "it stays for the next"
     monkeypatch.setattr(guest, "what_is_needed", lambda: ("virtio1", ""))
-    monkeypatch.setattr(guest, "units", lambda: ([], ["ssh.service"], []))
+    monkeypatch.setattr(guest, "units", lambda: guest.Units([], ["ssh.service"], [], tell_ids=False))
     monkeypatch.setattr(guest, "has_route", lambda: True)
     monkeypatch.setattr(guest, "goes_on_as_it_was", lambda *_: False)
     monkeypatch.setattr(guest, "reseed", missing)
@@ -180,15 +182,6 @@ def test_logins_end_with_all_below_them_and_nothing_else_does(guest: Any, monkey
     monkeypatch.setattr(guest.os, "kill", lambda process, _signal: killed.append(process))
     guest.end_logins()
     assert sorted(killed) == [10, 11, 12]
-
-
-def test_a_boot_id_that_covers_another_takes_its_place(guest: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    done: list[str] = []
-    monkeypatch.setattr(guest.subprocess, "run", lambda words, **_: done.append(" ".join(words)))
-    monkeypatch.setattr(guest, "run", lambda *words: done.append(" ".join(words)))
-    monkeypatch.setattr(guest, "write", lambda *_: None)
-    guest.cover_boot_id()
-    assert [words.split()[0] for words in done] == ["umount", "mount"], "over a deleted file nothing can be mounted"
 
 
 def test_a_vm_that_stood_still_catches_up_and_one_that_did_not_is_left(
@@ -298,7 +291,8 @@ def test_the_vm_that_goes_on_from_a_source_stays_for_a_run_that_keeps_it(
     guest: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     word = "a token"
-    monkeypatch.setattr(guest, "get_ready", lambda: ("virtio1", "carrier", [], ["ssh.service"], []))
+    those = guest.Units([], ["ssh.service"], [], tell_ids=False)
+    monkeypatch.setattr(guest, "get_ready", lambda: ("virtio1", "carrier", those))
     plugs = iter([False, True, False, True])
     monkeypatch.setattr(guest, "is_plugged_in", lambda _carrier: next(plugs))
     monkeypatch.setattr(guest, "become_another", lambda *_, **__: None)

@@ -2,13 +2,16 @@
 
 import ast
 import importlib.util
+import json
 import os
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from vmkiln.host.disk.iso_image import make_iso
 from vmkiln.warm.saved_base import FOLDER, RENEWAL, SAYS
 
 DBUS = "/var/lib/dbus/machine-id"
@@ -24,6 +27,11 @@ def renewal() -> Any:
     loader.exec_module(module)
     module.load_the_rest()
     return module
+
+
+def some_units(renewal: Any, *, tell_ids: bool = False) -> Any:
+    """Those of a usual VM."""
+    return renewal.Units(["systemd-journald.service"], ["ssh.service"], ["one.timer"], tell_ids=tell_ids)
 
 
 def test_pythons_of_old_guests_read_it_and_it_says_what_is_waited_for(renewal: Any) -> None:
@@ -95,13 +103,135 @@ def test_it_goes_no_further_when_the_new_random_numbers_are_missing(
     def fresh_bytes(_count: int) -> bytes:
         raise RuntimeError("/dev/hwrng has no random numbers")
 
-    monkeypatch.setattr(renewal, "get_ready", lambda: ("virtio1", "carrier", [], ["ssh.service"], []))
+    monkeypatch.setattr(renewal, "get_ready", lambda: ("virtio1", "carrier", some_units(renewal)))
     plugs = iter([False, True])
     monkeypatch.setattr(renewal, "is_plugged_in", lambda _carrier: next(plugs))
     monkeypatch.setattr(renewal, "fresh_bytes", fresh_bytes)
     monkeypatch.setattr(renewal, "say", done.append)
     monkeypatch.setattr(renewal, "FOLDER", os.devnull)
-    for name in ("run", "cover_boot_id", "replace_ids", "taken_anew"):
+    for name in ("run", "cover_boot_id", "replace_ids", "said_by"):
         monkeypatch.setattr(renewal, name, lambda *_: pytest.fail("identity before random numbers"))
     assert renewal.main() == 1
     assert done == ["ready", "unplugged", "cannot: /dev/hwrng has no random numbers"]
+
+
+@pytest.mark.parametrize("tell_ids", [False, True])
+def test_it_says_so_when_all_that_keeps_secrets_has_begun_anew(
+    renewal: Any, monkeypatch: pytest.MonkeyPatch, *, tell_ids: bool
+) -> None:
+    """The host has no customizer begin before it has said so."""
+    done: list[str] = []
+    monkeypatch.setattr(renewal, "renew", lambda seed: done.append(f"renew {seed}") or "0" * 32)
+    monkeypatch.setattr(renewal, "run", lambda *words: done.append(" ".join(words)))
+    monkeypatch.setattr(renewal, "without_journal", lambda old: done.append(f"without {old}"))
+    monkeypatch.setattr(renewal, "say", done.append)
+    renewal.become_another("virtio1", some_units(renewal, tell_ids=tell_ids), had_route=False)
+    anew = ["systemctl daemon-reexec"] if tell_ids else []
+    assert done[:-1] == [
+        "renew virtio1",
+        *anew,
+        "systemctl restart systemd-journald.service ssh.service",
+        f"without {'0' * 32}",
+        "renewed",
+    ]
+    assert done[-1] == "systemctl start one.timer"
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "is_told"),
+    [
+        ("other.service", "ExecStart=/bin/one %H 100%%m\n", False),
+        ("one.service", "ExecStart=/bin/one %m\n", True),
+        ("gone.service", "ExecStart=/bin/one %m\n", False),
+        ("one.service.d/more.conf", "Environment=BOOT=%b\n", True),
+        ("service.d/more.conf", "Environment=BOOT=%b\n", True),
+        ("o-.service.d/more.conf", "Environment=BOOT=%b\n", False),
+        ("some-.service.d/more.conf", "Environment=BOOT=%b\n", True),
+        ("many@.service", "Environment=MACHINE=%m\n", True),
+        ("none@.service", "Environment=MACHINE=%m\n", False),
+    ],
+)
+def test_systemd_is_started_anew_when_a_unit_that_it_has_may_tell_an_id(
+    renewal: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, text: str, *, is_told: bool
+) -> None:
+    path = tmp_path / file
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    (tmp_path / "dead.service").symlink_to(tmp_path / "nowhere")
+    loaded = "one.service loaded active\nmany@1.service loaded\nsome-thing.service loaded\nother.service loaded\n\n"
+    monkeypatch.setattr(renewal, "UNIT_FOLDERS", (str(tmp_path / "none"), str(tmp_path)))
+    monkeypatch.setattr(renewal, "run", lambda *_: loaded)
+    assert renewal.is_told_by_units() is is_told
+
+
+async def test_the_seed_is_read_from_its_disk_whatever_lies_beside_its_user_data(
+    renewal: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No program mounts it, and what the kernel remembers of the one before is forgotten."""
+    seed = tmp_path / "seed.iso"
+    more = {f"{number}-{'long' * 10}": "x" for number in range(60)}  # the folder is longer than a sector
+    said = {"users": [{"name": "packer"}], "note": "y" * 5000}
+    files = {"meta-data": "{}", "network-config": "{}", **more, "user-data": "#cloud-config\n" + json.dumps(said)}
+    await make_iso(seed, files, label="cidata")
+    assert read_as_a_disk(renewal, seed, monkeypatch) == said
+    await make_iso(seed, more, label="cidata")
+    with pytest.raises(RuntimeError, match="the seed says nothing"):
+        read_as_a_disk(renewal, seed, monkeypatch)
+    seed.write_bytes(seed.read_bytes()[:20_000])
+    with pytest.raises(RuntimeError, match="the seed's disk is too short"):
+        read_as_a_disk(renewal, seed, monkeypatch)
+
+
+def read_as_a_disk(renewal: Any, seed: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """What is said by a seed that is the disk of a VM."""
+    forgotten: list[int] = []
+    opened = os.open(seed, os.O_RDONLY)
+    with monkeypatch.context() as patch:
+        patch.setattr(renewal.glob, "glob", lambda _pattern: ["/sys/vdb"])
+        patch.setattr(renewal.os, "open", lambda path, _flags: opened if path == "/dev/vdb" else -1)
+        patch.setattr(renewal, "fcntl", SimpleNamespace(ioctl=lambda _disk, call: forgotten.append(call)))
+        try:
+            return renewal.said_by("virtio1")
+        finally:
+            assert forgotten == [renewal.BLKFLSBUF]
+
+
+def test_more_than_a_seed_has_is_not_read(renewal: Any) -> None:
+    record = bytes(2) + (20).to_bytes(4, "little") + bytes(4) + (2**20 + 1).to_bytes(4, "little")
+    with pytest.raises(RuntimeError, match="the seed has a file of 1048577 bytes"):
+        renewal.place_of(record)
+
+
+def test_the_boot_id_is_covered_and_looked_at(renewal: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With Python's own way into the kernel and with programs; one that stays as it was is no other machine's."""
+    boot_id = tmp_path / "boot_id"
+    boot_id.write_text("of the one that was saved\n")
+    called: list[Any] = []
+
+    def mount(source: bytes, target: bytes, *_more: object) -> int:
+        called.append("mount")
+        Path(target.decode()).write_bytes(Path(source.decode()).read_bytes())
+        return 0
+
+    kernel = SimpleNamespace(mount=mount, umount2=lambda target, _flags: called.append(target))
+    own = SimpleNamespace(CDLL=lambda *_, **__: kernel, c_ulong=int, get_errno=lambda: 1)
+    monkeypatch.setattr(renewal, "BOOT_ID", str(boot_id))
+    monkeypatch.setattr(renewal, "FOLDER", str(tmp_path))
+    monkeypatch.setattr(renewal, "ctypes", own)
+    renewal.cover_boot_id()
+    assert called == [str(boot_id).encode(), "mount"]
+    first = boot_id.read_text()
+    renewal.cover_boot_id()
+    assert boot_id.read_text() != first != "of the one that was saved\n"
+    kernel.mount = lambda *_: -1
+    with pytest.raises(RuntimeError, match="could not be covered: Operation not permitted"):
+        renewal.cover_boot_id()
+    kernel.mount = lambda *_: 0
+    with pytest.raises(RuntimeError, match="the boot id is the one that it was"):
+        renewal.cover_boot_id()
+    monkeypatch.setattr(renewal, "ctypes", None)
+    monkeypatch.setattr(renewal, "run", lambda *words: mount(words[2].encode(), words[3].encode()))
+    called.clear()
+    monkeypatch.setattr(renewal.subprocess, "run", lambda words, **_: called.append(words[0]))
+    renewal.cover_boot_id()
+    assert called == ["umount", "mount"], "over a deleted file nothing can be mounted"
