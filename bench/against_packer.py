@@ -1,7 +1,7 @@
 """A plain `packer build` with its qemu builder, and `vmkiln build` of the same work, side by side in one call.
 
-Same base image, accelerator, number of CPUs and memory; the same commands install one package; both end with a
-shut-down VM and a qcow2 file. With --lines the commands print so many lines instead.
+Same base image, accelerator, kind and number of CPUs and memory; the same commands install one package; both end with
+a shut-down VM and a qcow2 file. With --lines the commands print so many lines instead.
 The plain build has no isolation; vmkiln has all of it, and its hygiene gate. The result is booted by neither
 (VMKILN_BOOT_GATE=true has vmkiln do it), and nothing is kept for the next build (VMKILN_CHECKPOINTS=commands has
 vmkiln do it). Prints the ratio of wall-clock times (below 1.0: vmkiln is faster) and the memory of the container group.
@@ -24,6 +24,8 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from vmkiln.host.qemu import Accelerator, cpu_model
 
 CPUS = 1
 MEMORY_MIB = 3584
@@ -77,7 +79,7 @@ def plain_packer(folder: Path, image: dict[str, str], *steps: list[str]) -> tupl
         "boot_wait": "0s",
         "cd_files": [str(seed / "meta-data"), str(seed / "user-data")],
         "cd_label": "cidata",
-        "qemuargs": [["-cpu", "host" if accelerator == "kvm" else "max"]],
+        "qemuargs": [["-cpu", cpu_model(Accelerator(accelerator))]],
         "ssh_username": "packer",
         "ssh_private_key_file": str(key),
         "ssh_timeout": "20m",
