@@ -119,8 +119,8 @@ def built(asking: httpx.Client, service: SimpleNamespace) -> dict[str, str]:
     runs = f"{failing}/providers/Vmkiln.Builds/runs{VERSIONS}"
     until(lambda: [one["properties"]["runState"] for one in asking.get(runs).json()["value"]] == ["Failed", "Failed"])
     staging = str(properties["exactStagingResourceGroup"])
-    names = ("runs", "queue", "images", "hosts", "groups", "activity", "access", "new")
-    pages = {"home": "/portal/", **{name: f"/portal/{name}" for name in names}}
+    names = ("runs", "queue", "images", "hosts", "groups", "activity", "access", "new", "new/guided")
+    pages = {"home": "/portal/", **{name.replace("/", "-"): f"/portal/{name}" for name in names}}
     pages |= {"template": f"/portal{TEMPLATE}", "group": f"/portal{staging}", "chart": f"/portal{failing}"}
     pages["plan"] = f"/portal{TEMPLATE}/plan"
     pages |= {"image": f"/portal{IMAGE}", "missing": f"/portal{IMAGE}-none", "unknown": "/portal/unknown"}
@@ -212,6 +212,23 @@ def wrong_in_the_editor(chromium: WebDriver) -> list[str]:
     return [] if found == ["✗ 1", "body", 1] else [f"the editor: {found}"]
 
 
+def send_fields_with_mistakes(chromium: WebDriver, address: str) -> None:
+    """Add a row to the guided form, and check it with mistakes."""
+    chromium.get(address)
+    fill(chromium, group="a/b", minutes="many")
+    chromium.find_element(By.CSS_SELECTOR, "button[value='add.target.SharedImage']").click()
+    until(lambda: chromium.find_elements(By.ID, "target.1.to"))
+    chromium.find_elements(By.CSS_SELECTOR, "button[value=check]")[-1].click()
+    until(lambda: chromium.find_elements(By.ID, "group-wrong"))
+
+
+def check_text(chromium: WebDriver, text: str, shown: str) -> None:
+    """Check a text in the form of a new template, until the page has what is shown then."""
+    fill(chromium, body=text)
+    chromium.find_element(By.CSS_SELECTOR, "button[value=check]").click()
+    until(lambda: chromium.find_elements(By.ID, shown))
+
+
 def test_axe_finds_nothing_on_any_page_and_none_scrolls_sideways(
     issuer: LoginIssuer,
     service: SimpleNamespace,
@@ -261,15 +278,13 @@ def test_axe_finds_nothing_on_any_page_and_none_scrolls_sideways(
     WebDriverWait(chromium, SECONDS).until(lambda found: found.current_url == f"{service.url}/portal/")
     for name, address in pages.items():
         look(name, address)
+    send_fields_with_mistakes(chromium, f"{service.url}/portal/new/guided")
+    look_at("guided-with-mistakes")
     chromium.get(f"{service.url}/portal/new")
-    fill(chromium, body="{")
-    chromium.find_element(By.CSS_SELECTOR, "button[value=check]").click()
-    until(lambda: chromium.find_elements(By.ID, "body-wrong"))
+    check_text(chromium, "{", "body-wrong")
     look_at("form-with-mistakes")
     wrong += wrong_in_the_editor(chromium)
-    fill(chromium, body=DEPLOYMENT)
-    chromium.find_element(By.CSS_SELECTOR, "button[value=check]").click()
-    until(lambda: chromium.find_elements(By.ID, "parameters"))
+    check_text(chromium, DEPLOYMENT, "parameters")
     look_at("form-of-a-deployment")
     chromium.get(f"{service.url}/portal{TEMPLATE}")
     chromium.find_element(By.CSS_SELECTOR, "#delete summary").click()

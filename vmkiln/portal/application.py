@@ -19,7 +19,7 @@ from vmkiln.portal.overview import activity_pages, control_room, host_pages, ima
 from vmkiln.portal.rendering import HEADERS
 from vmkiln.portal.resources import machine_stream, resource_pages
 from vmkiln.portal.runs import run_pages, run_stream
-from vmkiln.portal.templates import new_template, plan_view, template_files, template_page
+from vmkiln.portal.templates import guided_template, new_template, plan_view, template_files, template_page
 from vmkiln.portal.visit import LOGIN, PREFIX, Page, Visit, error_page, go_to, visited
 
 STATIC = Path(__file__).parent / "static"
@@ -63,6 +63,8 @@ def portal(api: ASGIApp) -> ASGIApp:
             at(f"{PREFIX}/scheme", scheme_form.choose, "POST", is_public=True),
             at(f"{PREFIX}/new", new_template.new),
             at(f"{PREFIX}/new", new_template.create, "POST"),
+            at(f"{PREFIX}/new/guided", guided_template.guided),
+            at(f"{PREFIX}/new/guided", guided_template.act, "POST"),
             at(f"{PREFIX}/groups", resource_pages.resource_groups),
             Mount(f"{PREFIX}/static", _Static(directory=STATIC)),
             at(f"{PREFIX}/runs", runs_page.runs),

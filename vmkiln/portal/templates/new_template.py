@@ -86,12 +86,12 @@ async def create(visit: Visit) -> Response:
         if (written := await run_in_threadpool(deployment_in, text.value)) is not None:
             return await _deployed(visit, values, text, written)
         if action == "check":
-            return await _form(visit, values, text, warnings=await _checked(visit, values, text))
+            return await _form(visit, values, text, warnings=await checked(visit, values, text))
         if action == "plan":
-            warnings = await _checked(visit, values, text)
+            warnings = await checked(visit, values, text)
             plan = await visit.api.ask("POST", f"{_template_id(values)}/{PLAN}", body=text.value)
             return await _form(visit, values, text, warnings=warnings, plan=plan_shown(plan))
-        return done(Done.CREATE, values["name"], f"{PREFIX}{await _created(visit, values, text)}")
+        return done(Done.CREATE, values["name"], f"{PREFIX}{await created(visit, values, text)}")
     except ArmError as error:
         if error.status == 401:
             raise
@@ -157,7 +157,7 @@ async def _form(
         carried={} if written else {name: value for name, value in values.items() if name.startswith(OPEN)},
         subscriptions=subscriptions,
         examples=TITLES,
-        sources=await _sources(visit, subscriptions),
+        sources=await sources_of(visit, subscriptions),
         error=error,
         warnings=warnings,
         is_source_in=is_source_in,
@@ -169,7 +169,7 @@ async def _form(
     )
 
 
-async def _sources(visit: Visit, subscriptions: Sequence[str]) -> dict[str, list[Choice]]:
+async def sources_of(visit: Visit, subscriptions: Sequence[str]) -> dict[str, list[Choice]]:
     """What a template can start from, as far as the visitor may know; the newest images that were built, not all."""
     if not subscriptions:
         return {}
@@ -179,12 +179,17 @@ async def _sources(visit: Visit, subscriptions: Sequence[str]) -> dict[str, list
     return choices(platform["value"], images["value"])
 
 
-async def _checked(visit: Visit, values: Mapping[str, str], text: ReadText) -> list[str]:
-    """What there is to say of a form without mistakes; nothing is made. Raises: `ArmError` with every mistake."""
+async def checked(
+    visit: Visit, values: Mapping[str, str], text: ReadText, *, beside: Sequence[dict[str, str]] = ()
+) -> list[str]:
+    """What there is to say of a form without mistakes; nothing is made. Raises: `ArmError` with every mistake.
+
+    `beside` are mistakes that were found before.
+    """
     if len(values["body"]) > MOST_CHECKED_LETTERS:
         message = f"The template has more than {MOST_CHECKED_LETTERS // 1024} KiB, too much to be checked here."
         raise ArmError(413, "RequestEntityTooLarge", message, target="body", hint="`vmkiln validate FILE` checks it")
-    details, warnings = await run_in_threadpool(looked_at, text, mistakes_of(values, text))
+    details, warnings = await run_in_threadpool(looked_at, text, [*beside, *mistakes_of(values, text)])
     has_name = not any(detail["target"] in FIELDS for detail in details)
     if has_name and await _is_there(visit, _template_id(values)) and not await _is_replaced(visit, values):
         details.append({"code": "Conflict", "target": "name", "message": IS_THERE})
@@ -210,9 +215,15 @@ async def _is_there(visit: Visit, resource_id: str) -> bool:
     return True
 
 
-async def _created(visit: Visit, values: Mapping[str, str], text: ReadText) -> str:
-    body, details = text.value, mistakes_of(values, text)
-    if not details and len(values["body"]) <= MOST_CHECKED_LETTERS:  # in our words, not in Azure's
+async def created(
+    visit: Visit, values: Mapping[str, str], text: ReadText, *, beside: Sequence[dict[str, str]] = ()
+) -> str:
+    """Make what a form says, and its resource group where that is not there; gives the template's id.
+
+    `beside` is as in `checked`. Raises: `ArmError` with every mistake, or with what the API refuses.
+    """
+    body, details = text.value, [*beside, *mistakes_of(values, text)]
+    if len(values["body"]) <= MOST_CHECKED_LETTERS:  # in our words, not in Azure's
         details, _ = await run_in_threadpool(looked_at, text, details)
     if details:
         raise ArmError(400, "InvalidParameter", MISTAKES, details=details[:MOST_MISTAKES])

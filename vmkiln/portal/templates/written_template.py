@@ -18,6 +18,7 @@ FIELDS = ("subscription", "group", "name", "source")  # of the form, besides the
 INVALID_JSON = "InvalidJson"  # the code of a mistake in the template's text
 MOST_NAME_LETTERS = 500  # of a chosen source
 PARTS = 3  # of a platform image's name
+GROUP_NAME = re.compile(r"[\w.()-]{1,90}")
 GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
@@ -90,7 +91,7 @@ def field_mistakes(values: Mapping[str, str]) -> list[dict[str, str]]:
             ("subscription", bool(GUID.fullmatch(values["subscription"])), "the subscription must be a GUID"),
             (
                 "group",
-                bool(re.fullmatch(r"[\w.()-]{1,90}", values["group"])),
+                bool(GROUP_NAME.fullmatch(values["group"])),
                 _wrong("the resource group", values["group"]),
             ),
             (
