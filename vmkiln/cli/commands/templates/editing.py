@@ -59,24 +59,34 @@ def _schema_of(api_version: str) -> dict[str, Any]:
         raise InputError(f"--api-version: {text}", hint=hint) from error
 
 
-@examples("vmkiln explain properties.customize", "vmkiln explain HostUnfit")
+@examples("vmkiln explain properties.customize", "vmkiln explain ResourceNotFound")
 def explain(
-    what: Annotated[str, typer.Argument(metavar="FIELD|CODE", help="Such as properties.customize, or HostUnfit.")],
+    what: Annotated[
+        str, typer.Argument(metavar="FIELD|CODE", help="Such as properties.customize, or ResourceNotFound.")
+    ] = "",
+    codes: Annotated[bool, typer.Option("--codes", help="Explain every error code, as a page of Markdown.")] = False,
     api_version: ApiVersionOption = NEWEST_API_VERSION,
     as_json: JsonOption = False,
 ) -> None:
     """Explain a field of an image template, or an error code: what it is, what is allowed, what is the default."""
     from vmkiln.cli.commands.templates.template_schema import member_paths, members_at
+    from vmkiln.cli.manual.error_codes import error_codes, reference_page
 
+    if codes:
+        if as_json:
+            answer([_told_code(one.code) for one in error_codes()])
+        else:
+            typer.echo(reference_page(), nl=False)
+        return
     whole = _schema_of(api_version)
     if not what.strip():
-        raise InputError("FIELD|CODE: nothing is named", hint="such as properties.source")
+        raise InputError("FIELD|CODE: nothing is named", hint="such as properties.source, or --codes")
     member = members_at(whole, what)
     told = told_member(whole, member) if member else _told_code(what)
     if told is None:
         from difflib import get_close_matches
 
-        known = {path.lower(): path for path in member_paths(whole)}
+        known = {name.lower(): name for name in (*member_paths(whole), *(one.code for one in error_codes()))}
         near = get_close_matches(what.lower(), [*known], n=3, cutoff=NEAR)
         hint = f"did you mean {', '.join(f'`{known[one]}`' for one in near)}?" if near else "such as properties.source"
         raise InputError(f"`{what}` is neither a field of an image template nor an error code", hint=hint)
@@ -134,19 +144,29 @@ def _allowed(shape: Mapping[str, Any]) -> Iterator[Any]:
 
 
 def _told_code(code: str) -> dict[str, Any] | None:
-    """What an error code of ours says; None for one that is not known."""
+    """What an error code means and what helps; None for one that is not known."""
+    from vmkiln.cli.manual.error_codes import error_codes
+
+    kinds = _kinds_of_errors()
+    for known in error_codes():
+        if known.code.lower() == code.lower():
+            status = kinds[known.code].exit_code if known.code in kinds else None
+            return {"code": known.code, "about": [known.about], "whatToDo": known.cure, "exitCode": status}
+    return None
+
+
+def _kinds_of_errors() -> dict[str, type[VmkilnError]]:
+    """The errors of ours by their codes; of two with one code, the one that stands above the other."""
     from importlib import import_module
 
     for module in ("vmkiln.cli.service.answers", "vmkiln.buildable.examination", "vmkiln.provisioning.submitting"):
         import_module(module)  # errors that stand where they are raised
-    found = {VmkilnError}
-    while more := {kind for known in found for kind in known.__subclasses__()} - found:
-        found |= more
-    kinds = sorted((kind for kind in found if kind.code.lower() == code.lower()), key=lambda kind: kind.__name__)
-    if not kinds:
-        return None
-    about = [" ".join((kind.__doc__ or "").split()) for kind in kinds]
-    return {"code": kinds[0].code, "about": about, "exitCode": kinds[0].exit_code}
+    found: dict[str, type[VmkilnError]] = {}
+    kinds: list[type[VmkilnError]] = [VmkilnError]
+    for kind in kinds:  # grows by those below each
+        found.setdefault(kind.code, kind)
+        kinds += kind.__subclasses__()
+    return found
 
 
 @examples(

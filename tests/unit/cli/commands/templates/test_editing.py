@@ -80,7 +80,8 @@ def test_a_field_is_found_by_its_path_in_whatever_case() -> None:
     [
         ("properties.buildTimeoutInMinutes", ("default: 240", "allowed: 6 to 960", "required: false")),
         ("customize.type", ("Shell", "PowerShell", "WindowsRestart")),
-        ("hostunfit", ("exitCode: 3", "This machine lacks something")),
+        ("hostunfit", ("exitCode: 3", "This machine lacks something", "whatToDo: `vmkiln doctor`")),
+        ("resourcegroupnotfound", ("whatToDo: `az group create`",)),
     ],
 )
 def test_a_field_or_a_code_is_explained(asked: str, told: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
