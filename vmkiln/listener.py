@@ -83,13 +83,23 @@ def meetings(
     """
     is_everywhere = address.host in {"", "0.0.0.0", "::"}  # noqa: S104 (compared, not bound)
     here, there = ("localhost", socket.gethostname()) if is_everywhere else (address.host, address.host)
-    near = Meeting(_url(here, port), authority, _name_for(here, names))
+    near = Meeting(url_of(here, port), authority, _name_for(here, names))
     if service_url:
         return near, Meeting(service_url.rstrip("/"), authority, is_public=True)
-    return near, None if is_loopback(address.host) else Meeting(_url(there, port), authority, _name_for(there, names))
+    return near, None if is_loopback(address.host) else Meeting(url_of(there, port), authority, _name_for(there, names))
 
 
-def _url(host: str, port: int) -> str:
+def named_here(host: str) -> str:
+    """By which name this machine reaches what listens at `host`; pure.
+
+    `localhost` is 127.0.0.1 on many machines, where nothing listens on ::1 alone.
+    """
+    is_everywhere = host in {"0.0.0.0", "::"}  # noqa: S104 (compared, not bound)
+    return "localhost" if is_everywhere or (is_loopback(host) and host != "::1") else host
+
+
+def url_of(host: str, port: int) -> str:
+    """Where a service is asked; an IPv6 address stands in brackets (RFC 3986, 3.2.2). Pure."""
     return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
 
 
@@ -264,6 +274,7 @@ async def serve(
         ssl_version=ssl.PROTOCOL_TLS_SERVER,
         lifespan="off",
         log_config=None,
+        log_level="warning",  # that a process and its server started and ended is told in our own words
         access_log=False,
         server_header=False,
         proxy_headers=False,

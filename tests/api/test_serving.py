@@ -68,17 +68,18 @@ def test_what_the_last_service_left_undone_is_ended(tmp_path: Path) -> None:
         assert kept.properties["provisioningState"] == "Succeeded"
 
 
-def test_serve_takes_a_certificate_an_address_and_a_state_directory(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("listen", "begins"), [("127.0.0.1:0", "https://localhost:"), ("[::1]:0", "https://[::1]:")])
+def test_serve_takes_a_certificate_an_address_and_a_state_directory(listen: str, begins: str, tmp_path: Path) -> None:
     """Needs an ordinary user: `vmkiln serve` refuses to run as root."""
-    own = ensure_tls(tmp_path / "own", ["localhost", "127.0.0.1"], now=utc_now())
+    own = ensure_tls(tmp_path / "own", ["localhost", "127.0.0.1", "::1"], now=utc_now())
     home = tmp_path / "state"
-    command = [sys.executable, "-m", "vmkiln", "serve", "--listen", "127.0.0.1:0", "--data", str(home)]
+    command = [sys.executable, "-m", "vmkiln", "serve", "--listen", listen, "--data", str(home)]
     command += ["--tls-cert", str(own.certificate), "--tls-key", str(own.key)]
     environment = {**os.environ, "VMKILN_HOME": str(tmp_path / "other")}
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         try:
-            said = next(line for line in process.stderr if line.startswith("serving "))
+            said = next(line for line in iter(process.stderr.readline, "") if line.startswith("serving "))
             url = said.split()[1]
             trusted = ssl.create_default_context(cafile=str(own.authority))
             with httpx.Client(verify=trusted, base_url=url) as client:
@@ -86,8 +87,11 @@ def test_serve_takes_a_certificate_an_address_and_a_state_directory(tmp_path: Pa
                 assert client.get("/subscriptions?api-version=2022-12-01").status_code == 401
         finally:
             process.terminate()
+            more = process.stderr.read()
             process.wait(30)
-    assert url.startswith("https://localhost:")
+    assert url.startswith(begins)
+    assert "the service has ended" in more
+    assert "server process" not in more, "uvicorn's words beside our own"
     assert str(home) in said
     assert not (tmp_path / "other").exists()
     assert not (home / "service/tls").exists()

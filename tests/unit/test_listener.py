@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from vmkiln.errors import InputError, TaskEnded
 from vmkiln.lifetime.ending import is_ending
-from vmkiln.listener import Address, _Server, bound, is_loopback, parse_address, serve
+from vmkiln.listener import Address, _Server, bound, is_loopback, parse_address, serve, url_of
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,13 @@ def test_addresses_are_read(text: str, address: Address) -> None:
 def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="--listen"):
         parse_address(text)
+
+
+def test_an_address_that_is_told_can_be_typed() -> None:
+    for text in ("https://[::1]:8443", "https://localhost:8443", "https://192.0.2.1:8443"):
+        host, _, port = text.removeprefix("https://").rpartition(":")
+        assert url_of(host.strip("[]"), int(port)) == text
+        assert httpx.URL(text).port == 8443
 
 
 def test_loopback_is_told_from_the_rest() -> None:

@@ -41,6 +41,7 @@ PATIENCE_SECONDS = 60.0  # from the beginning of a request that is asked again a
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 8.0  # between two of its attempts, where nothing else is asked for
 UNKNOWN_ID = "unauthorized_client"  # OAuth's, of an application that nobody knows (RFC 6749, 5.2)
 NOTHING_BEGUN = "ServerBusy"  # the code of a 503 that came before anything was done; of others nobody knows
+NOT_SOON = {"TooManyShells"}  # people have them for minutes and hours: whoever waits is told why at once
 NOBODY_KNOWS = {httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.BAD_GATEWAY, httpx.codes.GATEWAY_TIMEOUT}
 CHANGES_NOTHING = {"GET", "HEAD"}
 NO_PATIENCE_HELPS = (httpx.InvalidURL, httpx.LocalProtocolError, httpx.UnsupportedProtocol)
@@ -250,7 +251,7 @@ def _is_put_off(found: httpx.Response) -> bool:
     """Whether nothing of what was asked for was begun, and it is to be asked for again; pure."""
     if found.status_code == httpx.codes.SERVICE_UNAVAILABLE:
         return refusal(found).code == NOTHING_BEGUN
-    return found.status_code == httpx.codes.TOO_MANY_REQUESTS
+    return found.status_code == httpx.codes.TOO_MANY_REQUESTS and refusal(found).code not in NOT_SOON
 
 
 def _pause_behind(found: httpx.Response) -> float:

@@ -88,6 +88,12 @@ def test_what_was_not_done_is_asked_again_and_told_once(
     assert capsys.readouterr().err.count("it is asked again for 60 s") == 1
 
 
+def test_a_place_among_shells_is_not_waited_for(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ArmError, match="four are open"):
+        asked("POST", [answered(429, {"error": {"code": "TooManyShells", "message": "four are open"}})])
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize("first", [httpx.ReadTimeout, httpx.RemoteProtocolError, httpx.ReadError])
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
 def test_what_may_have_been_done_is_not_asked_again(method: str, first: type[httpx.TransportError]) -> None:

@@ -145,7 +145,7 @@ async def _serve(settings: Settings, address: Address, given_tls: TlsFiles | Non
     from vmkiln.fetching.way_out import trusted, way_out_of
     from vmkiln.lifetime.notify_socket import notify_socket
     from vmkiln.lifetime.rounds import Rounds
-    from vmkiln.listener import bound, inherited, is_loopback, places, serve
+    from vmkiln.listener import bound, inherited, is_loopback, named_here, places, serve, url_of
     from vmkiln.preparation import isolation_level_of, opened_store
     from vmkiln.service import real_build, real_visit, remember_endpoint, running
     from vmkiln.sharing.shared_storage import shared_storage
@@ -168,8 +168,7 @@ async def _serve(settings: Settings, address: Address, given_tls: TlsFiles | Non
         outside = OutsideIssuer(*settings.oidc, fetch=ask) if settings.oidc else None
         access = AccessControl(store, issuer, outside, names=names_of(tls.certificate))
         owner = ensure_owner(store, settings.home, tenant_id=issuer.tenant_id)
-        host = "localhost" if is_loopback(address.host) or address.host in {"0.0.0.0", "::"} else address.host  # noqa: S104
-        url = f"https://{host}:{listening.getsockname()[1]}"
+        url = url_of(named_here(address.host), listening.getsockname()[1])
 
         async def on_ready() -> None:
             remember_endpoint(settings, url)

@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
+from error_codes import PASSED_ON, Source
+from json_contract import check_answer
 
-from tests.error_codes import PASSED_ON, Source
-from tests.json_contract import check_answer
 from vmkiln.cli.lazy_group import loaded
 from vmkiln.cli.main import Commands
 from vmkiln.cli.manual.error_codes import FILE, error_codes, reference_page
