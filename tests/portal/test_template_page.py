@@ -39,7 +39,7 @@ def test_another_template_begins_as_one_that_is_there(browser: Visitor, living: 
 
 def test_what_is_wrong_in_a_form_is_told_at_its_field(browser: Visitor) -> None:
     page = browser.send("/portal/new", subscription=SUBSCRIPTION, group="a/b", name="", body="{}").text
-    assert page.count('aria-invalid="true"') == 2
+    assert page.count('aria-invalid="true"') == 3, "group, name and text at once"
     assert page.count(" autofocus") == 1, "the first of them"
     assert 'aria-describedby="group-wrong" autofocus>' in page
     assert '<p class="bad" id="name-wrong">the template needs a name</p>' in page
