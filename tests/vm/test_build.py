@@ -28,7 +28,7 @@ from vmkiln.host.disk.disk_image import graph
 from vmkiln.host.qemu import Accelerator, Disk, cpu_model
 from vmkiln.image_contents.contents import read_contents
 from vmkiln.images.vhd import FIXED, FOOTER_BYTES, MIB, read_footer
-from vmkiln.provenance.documents import CONTENTS
+from vmkiln.provenance.documents import CONTENTS, SOURCE_CONTENTS
 from vmkiln.settings import Settings
 from vmkiln.store.database import opened
 
@@ -315,6 +315,16 @@ def test_what_listens_in_an_image_and_how_long_it_boots_is_kept(built: Built, pr
     assert contents.listening is not None
     assert contents.listening["dbus.socket"].startswith("stream /run/dbus/"), "which Debian itself enables"
     assert contents.listening["at-boot.socket"] == "stream 8765, datagram 8766", "as a customizer set it up"
+
+
+def test_what_was_in_the_source_is_kept_with_the_image(built: Built, prepared: Settings) -> None:
+    """The source was looked at from outside, by this run or an earlier one of this host; a customizer enabled a socket."""
+    with opened(prepared.database) as store:
+        documents = store.images.documents_of(stored_image(built, "managed")["artifact_id"])
+    before, after = read_contents(documents[SOURCE_CONTENTS]), read_contents(documents[CONTENTS])
+    assert {package.name for package in before.packages} >= {"bash", "systemd"}
+    assert "at-boot.socket" in after.units
+    assert "at-boot.socket" not in before.units
 
 
 def test_nothing_temporary_is_left(built: Built) -> None:

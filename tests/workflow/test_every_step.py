@@ -117,6 +117,8 @@ ELSEWHERE = {
     "run/gates/boot_gate.py": "part of run/customizing.py",
     "run/gates/login_check.py": "tests/unit/run/gates/test_login_check.py",
     "run/gates/hygiene_gate.py": "part of run/customizing.py",
+    "run/attesting/source_look.py": "tests/unit/run/attesting/test_source_look.py",
+    "inspecting/source_contents.py": "tests/unit/inspecting/test_source_contents.py",
     "run/gates/windows_hygiene.py": "tests/unit/run/gates/test_windows_hygiene.py",
     "run/guest/windows_source.py": "tests/unit/run/guest/test_taken_out.py",
     "run/guest/windows_inspection.py": "tests/unit/run/gates/test_windows_hygiene.py",

@@ -65,10 +65,11 @@ async def look_at(
     directory: Path,
     on_confinement: OnConfinement | None = None,
     limit_seconds: float = LOOK_SECONDS,
+    is_kept: bool = True,
 ) -> DiskContents:
     """What is on the disks of an inspection VM. `directory` is the run's folder, bound into the namespace.
 
-    What of it goes with an image is kept in the folder (`kept_contents.py`).
+    What of it goes with an image is kept in the folder (`kept_contents.py`), unless the disks are not the image's.
 
     Raises: `InspectionFailed` when it does not answer in time, or not in its form; `VirtualMachineLost` and
     `NotConfined` as every VM.
@@ -88,7 +89,8 @@ async def look_at(
             hint="the end of its console:\n" + console,
         )
     found = answer.contents()
-    await off_loop(keep, directory, found)
+    if is_kept:
+        await off_loop(keep, directory, found)
     return found
 
 

@@ -31,6 +31,7 @@ from vmkiln.packer.windows_template import PROVISIONERS_OF_UPDATES
 from vmkiln.process_log import hiding
 from vmkiln.receipts.verification import verify
 from vmkiln.run import building, cleaning_up, customizing, distributing
+from vmkiln.run.attesting import source_look
 from vmkiln.run.checkpoints import whole_builds
 from vmkiln.run.final_disk import proving
 from vmkiln.run.final_disk.proving import Proven
@@ -319,11 +320,13 @@ async def _build(staged: Staged, where: Whereabouts, work: FinishedWork | None) 
             return Proven(work.disks(staged.directory), work.validation_failure)
     async with beside() as tasks, _entered(staged, where) as entered:
         if work is not None:
+            await source_look.look_once(entered)
             disks = await proving.scrubbed(entered, work.disks(staged.directory))
         elif staged.request.template.properties.validation.source_validation_only:
             disks = staged.source.disks
         else:
             customized, work = await _customized(entered)
+            await source_look.look_once(entered)
             disks = await proving.scrubbed(entered, customized)
         return await proving.proven(entered, disks, work, tasks)
 

@@ -41,6 +41,11 @@ class StateDirectory:
         return self.home / "cache" / "saved-vms"
 
     @property
+    def source_contents(self) -> Path:
+        """What is in source images, by the digests of these."""
+        return self.home / "cache" / "source-contents"
+
+    @property
     def shared_locks(self) -> Path:
         """Locks of what is fetched from the object store that hosts share: one process of this host at a time."""
         return self.home / "cache" / "shared-storage"

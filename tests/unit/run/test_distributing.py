@@ -21,10 +21,10 @@ from vmkiln.image_contents.contents import read_contents
 from vmkiln.images.container_image import ContainerImage
 from vmkiln.images.data_disk import data_disks_of, file_beside
 from vmkiln.images.image_store import remove, sha256_of
-from vmkiln.inspecting import kept_contents
+from vmkiln.inspecting import kept_contents, source_contents
 from vmkiln.inspecting.disk_contents import DiskContents, DiskFound, Volume
 from vmkiln.provenance import image_key
-from vmkiln.provenance.documents import CONTENTS, PROVENANCE, SBOM
+from vmkiln.provenance.documents import CONTENTS, PROVENANCE, SBOM, SOURCE_CONTENTS
 from vmkiln.provenance.verification import verify
 from vmkiln.run import distributing
 from vmkiln.run.distributing import distribute
@@ -319,6 +319,25 @@ def test_the_statement_has_the_packages_that_were_in_the_source(staged: Any, sto
         materials = told["predicate"]["buildDefinition"]["resolvedDependencies"]
         before = {item["name"]: item["digest"]["sha256"] for item in materials if item["name"].startswith("source, ")}
         assert before == {f"source, {name}": hashlib.sha256(documents[name].encode()).hexdigest() for name in names}
+
+
+def test_what_was_in_a_source_of_others_is_kept_with_the_image(staged: Any, store: Store) -> None:
+    """By the look at its disks; it is what the image is compared with where none is in its place."""
+    told: list[str] = []
+    staged.tell = lambda event: told.append(getattr(event, "text", ""))
+    old = {name: content.replace(b"5.2-1", b"5.1-1") for name, content in FILES.items()}
+    before = kept_contents.contents_of(looked_at(old))
+    source_contents.keep(staged.host.settings.source_contents, staged.source.digest, before)
+    kept_contents.keep(staged.directory, LOOKED_AT)
+    attempt(staged)
+    image, documents = store.images.find(IMAGE_ID), store.images.documents_of(IMAGE_ID)
+    assert image is not None
+    assert read_contents(documents[SOURCE_CONTENTS]) == before
+    assert f"compared with {staged.source.origin}: 1 package changed" in told
+    shown = verify({"": image.digest}, documents[PROVENANCE], image_key.public_keys(store.seal.ring)).statement
+    materials = shown["predicate"]["buildDefinition"]["resolvedDependencies"]
+    digest = hashlib.sha256(documents[SOURCE_CONTENTS].encode()).hexdigest()
+    assert [item["digest"]["sha256"] for item in materials if item["name"] == "source, contents"] == [digest]
 
 
 def test_what_differs_from_the_image_before_is_told_before_it_is_replaced(staged: Any, store: Store) -> None:

@@ -15,8 +15,11 @@ import pytest
 from vmkiln.errors import InputError, RunCanceled, RunTakenOver, StorageFull, VmkilnError
 from vmkiln.host.network.flow_log import Whereabouts
 from vmkiln.host.qemu import Accelerator, Disk
+from vmkiln.image_contents.contents import ImageContents
 from vmkiln.images.container_image import ContainerImage
+from vmkiln.inspecting import source_contents
 from vmkiln.run import building, customizing, distributing, validating, workflow
+from vmkiln.run.attesting import source_look
 from vmkiln.run.checkpoints import whole_builds
 from vmkiln.run.final_disk import flattening
 from vmkiln.run.gates import boot_gate, hygiene_gate
@@ -27,6 +30,7 @@ from vmkiln.run_failures import (
     GeneralizationIncomplete,
     InspectionFailed,
     LoginTimedOut,
+    NotConfined,
     RunTimedOut,
     ValidationFailed,
 )
@@ -123,6 +127,7 @@ def flow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Flow]:
     monkeypatch.setattr(distributing, "distribute", distribute)
     settings = Settings(tmp_path / "home")
     settings.home.mkdir()
+    source_contents.keep(settings.source_contents, source.digest, ImageContents())
     with opened(settings.database) as store:
         host = BuildHost(settings, store, Accelerator.TCG, "no KVM", image, 2, 4096, None)
         yield Flow(host, request)
@@ -167,6 +172,27 @@ def test_a_run_goes_through_its_phases_and_is_locked_until_its_end(flow: Flow) -
     assert [part.kind for part in parts] == ["staging", "boot", "boot", "cleanUp"]
     assert all(part.ended for part in parts)
     assert [part["kind"] for part in summary["timeline"]] == [part.kind for part in parts]
+
+
+@pytest.mark.parametrize("is_refused", [False, True])
+def test_the_source_is_looked_at_before_the_gates(
+    flow: Flow, monkeypatch: pytest.MonkeyPatch, is_refused: bool
+) -> None:
+    looked: list[str] = []
+
+    async def look_once(entered: Any) -> None:
+        looked.append(entered.staged.source.digest)
+        if is_refused:
+            raise NotConfined("root")
+
+    monkeypatch.setattr(source_look, "look_once", look_once)
+    if is_refused:
+        monkeypatch.setattr(hygiene_gate, "scrubbed", failing_at_once(AssertionError("it goes on")))
+        with pytest.raises(NotConfined):
+            flow.run()
+    else:
+        flow.run()
+    assert looked == ["digest"]
 
 
 def test_a_timeline_that_cannot_be_written_fails_no_run(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:

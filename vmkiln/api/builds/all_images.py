@@ -17,7 +17,7 @@ from vmkiln.api.protocol.route import Answer, Call, Route
 from vmkiln.api.storage.byte_range import BYTES, file_answer
 from vmkiln.azure_names import IMAGE_TEMPLATE
 from vmkiln.errors import ArmError
-from vmkiln.provenance.documents import CONTENTS, PROVENANCE, SBOM
+from vmkiln.provenance.documents import CONTENTS, PROVENANCE, SBOM, SOURCE_CONTENTS
 from vmkiln.store.rows import ImageRow, ResourceRow, RunRow
 
 TYPE = "Vmkiln.Builds/images"
@@ -96,7 +96,7 @@ def get_details(call: Call) -> Answer:
     may_see = run is not None and call.may(Permission.READ, run.template_id or "/")
     found["properties"] |= {
         "source": source if may_see else {},
-        "documents": [name for name in (PROVENANCE, SBOM, CONTENTS) if name in documents],
+        "documents": [name for name in (PROVENANCE, SBOM, CONTENTS, SOURCE_CONTENTS) if name in documents],
         "usedBy": list(itertools.islice(_uses(call, image), MOST_USES)),
         "isThere": image.path.is_file(),
     }

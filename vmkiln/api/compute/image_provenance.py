@@ -21,7 +21,10 @@ KEYS = "/providers/Vmkiln.Builds/imageKeys"
 
 
 def get_document(call: Call) -> Answer:
-    """GET what is kept with an image beside its file: `provenance` (DSSE), `sbom` (CycloneDX), `contents`."""
+    """GET what is kept with an image beside its file, by its name.
+
+    `provenance` (DSSE), `sbom` (CycloneDX), `contents`, and `source-contents`: what was in its source.
+    """
     image_id = _image_of(call)
     wanted = call.names["documentName"].lower()
     found = call.service.store.images.documents_of(image_id).get(wanted)

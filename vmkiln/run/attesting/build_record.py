@@ -19,12 +19,13 @@ from vmkiln.images.data_disk import parts_of
 from vmkiln.images.image_store import sha256_of
 from vmkiln.inspecting.kept_contents import kept
 from vmkiln.provenance import image_key
-from vmkiln.provenance.documents import CONTENTS, PROVENANCE, SBOM
+from vmkiln.provenance.documents import CONTENTS, PROVENANCE, SBOM, SOURCE_CONTENTS
 from vmkiln.provenance.envelope import signed
 from vmkiln.provenance.statement import BuildRecord, Material, Subject, statement
+from vmkiln.run.attesting import source_look
 from vmkiln.run.attesting.boot_time import boot_seconds
 from vmkiln.run.finished.finished_work import recorded, unpacked
-from vmkiln.run.run_context import ResolvedSource, Staged
+from vmkiln.run.run_context import Staged
 from vmkiln.sealing.key_ring import Key
 from vmkiln.staging.storage_account import LOGS
 from vmkiln.store.database import Store
@@ -47,8 +48,12 @@ def documents_of(staged: Staged, qemu: str = "") -> Documents:
     if contents is not None and contents.boot_seconds is None:
         contents = replace(contents, boot_seconds=boot_seconds(store, staged.request.run_id))
 
+    source = source_look.found(staged)
+    before = {} if source is None else {SOURCE_CONTENTS: source.text}
+
     def made(image: ImageRow) -> Mapping[str, str]:
-        found = {} if contents is None or OF_A_DATA_DISK.search(image.path.name) else _told(contents, image)
+        is_told = contents is not None and not OF_A_DATA_DISK.search(image.path.name)
+        found = {**_told(contents, image), **before} if contents is not None and is_told else {}
         return {**found, PROVENANCE: _signed(image, record, found, key, store.now)}
 
     return made
@@ -143,19 +148,18 @@ def _materials(staged: Staged) -> Iterator[Material]:
     yield Material("source", source.digest, mask(source.origin), known)
     for disk in source.data_disks:
         yield Material(f"source, data disk {disk.lun}", disk.digest)
-    yield from _packages_before(staged.host.store, source)
+    yield from _packages_before(staged)
     yield Material("container image", staged.host.container_image.digest)
     uris = {script.path: script.uri for script in staged.request.template.scripts}
     for path, file in sorted(staged.copies.items()):
         yield Material(path, sha256_of(file), mask(uris.get(path, "")))
 
 
-def _packages_before(store: Store, source: ResolvedSource) -> Iterator[Material]:
-    """What was in the source, as that is kept with it: an image of ours in whose place no other one has come since."""
-    image = store.images.find(source.origin)
-    if image is None or image.digest != source.digest:
-        return
-    documents = store.images.documents_of(source.origin)
+def _packages_before(staged: Staged) -> Iterator[Material]:
+    """What was in the source: by what is kept with an image of ours, else by the look that was taken at it here."""
+    documents = source_look.documents(staged)
+    if CONTENTS not in documents and (contents := source_look.found(staged)) is not None:
+        documents[CONTENTS] = contents.text
     for name in (SBOM, CONTENTS):
         if name in documents:
             yield Material(f"source, {name}", hashlib.sha256(documents[name].encode()).hexdigest())

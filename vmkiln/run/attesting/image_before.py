@@ -5,6 +5,7 @@ from vmkiln.image_contents.difference import Difference, difference
 from vmkiln.images import gallery
 from vmkiln.inspecting.kept_contents import kept
 from vmkiln.provenance.documents import CONTENTS
+from vmkiln.run.attesting import source_look
 from vmkiln.run.run_context import Staged
 from vmkiln.store.database import Store
 from vmkiln.template.distribute_target import DistributeTarget, ManagedImageTarget, SharedImageTarget
@@ -14,11 +15,12 @@ def before(staged: Staged) -> tuple[str, ImageContents] | None:
     """The image to compare with, by its id: the one in whose place a target's comes, else the source; none is known."""
     store = staged.host.store
     targets = (_replaced(store, target) for target in staged.request.template.properties.distribute)
-    for artifact_id in (*filter(None, targets), staged.source.origin):
+    for artifact_id in filter(None, targets):
         text = store.images.documents_of(artifact_id).get(CONTENTS)
         if text is not None:
             return artifact_id, read_contents(text)
-    return None
+    source = source_look.found(staged)
+    return None if source is None else (staged.request.mask(staged.source.origin), source)
 
 
 def compared(staged: Staged) -> tuple[str, Difference] | None:

@@ -1,0 +1,119 @@
+"""The source of a build is looked at once, from outside, where it is not one of ours; its disks are not written to."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from vmkiln.host.qemu import Disk
+from vmkiln.inspecting.disk_contents import DiskContents, DiskFound, Volume
+from vmkiln.provenance.documents import CONTENTS
+from vmkiln.run.attesting import source_look
+from vmkiln.run.attesting.source_look import found, look_once
+from vmkiln.run.run_context import Disks
+from vmkiln.run_failures import InspectionFailed, NotConfined, VirtualMachineLost
+
+FILES = {
+    b"etc/os-release": b"ID=debian\n",
+    b"var/lib/dpkg/status": b"Package: bash\nStatus: install ok installed\nArchitecture: amd64\nVersion: 5.2-1\n",
+}
+SEEN = DiskContents((DiskFound("os", 2**31, "gpt"),), (Volume("os1", "ext4", 2**30, 2**20, contents=FILES),))
+ORIGIN = "Debian:debian-12:12:1.0"
+
+
+@pytest.fixture
+def state(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The machines that looked, what the next one tells, whether a receipt was open, what was told of it."""
+    state: dict[str, Any] = {"machines": [], "seen": SEEN, "open": False, "told": []}
+
+    async def look_at(_inside: object, machine: Any, *, directory: Path, is_kept: bool, **_: object) -> DiskContents:
+        assert not is_kept, "the folder is for what is in the image"
+        assert state["open"]
+        state["machines"].append(machine)
+        if isinstance(state["seen"], Exception):
+            raise state["seen"]
+        return SEEN
+
+    @contextlib.contextmanager
+    def resources(*_: object, **__: object) -> Iterator[None]:
+        state["open"] = True
+        try:
+            yield
+        finally:
+            state["open"] = False
+
+    monkeypatch.setattr(source_look, "look_at", look_at)
+    monkeypatch.setattr(source_look, "resources", resources)
+    return state
+
+
+def entered(tmp_path: Path, state: dict[str, Any], *, image: Any = None, os_type: str = "Linux") -> Any:
+    images = SimpleNamespace(find=lambda _origin: image, documents_of=lambda _origin: dict(image.documents))
+    container_image = SimpleNamespace(kernel=Path("/k"), inspector=Path("/i"))
+    staged = SimpleNamespace(
+        host=SimpleNamespace(
+            settings=SimpleNamespace(source_contents=tmp_path / "known"),
+            store=SimpleNamespace(images=images),
+            container_image=container_image,
+            accelerator="tcg",
+        ),
+        group=None,
+        directory=tmp_path,
+        source=SimpleNamespace(
+            digest="ab",
+            origin=ORIGIN,
+            os_type=os_type,
+            disks=Disks(Disk(Path("/cache/disk.raw"), "raw"), {1: Disk(Path("/cache/more.qcow2"), "qcow2")}),
+        ),
+        tell=state["told"].append,
+    )
+    return SimpleNamespace(staged=staged, namespace=None)
+
+
+async def test_a_source_is_looked_at_once_and_nothing_may_write(tmp_path: Path, state: dict[str, Any]) -> None:
+    for _ in range(2):
+        await look_once(entered(tmp_path, state))
+    (machine,) = state["machines"]
+    assert [disk.path.name for disk in machine.disks] == ["disk.raw", "more.qcow2"]
+    assert all(disk.read_only for disk in machine.disks)
+    assert (machine.tap, state["open"], len(state["told"])) == ("", False, 1)
+    contents = found(entered(tmp_path, state).staged)
+    assert contents is not None
+    assert [package.name for package in contents.packages] == ["bash"]
+
+
+async def test_an_image_of_ours_is_not_looked_at_again(tmp_path: Path, state: dict[str, Any]) -> None:
+    ours = SimpleNamespace(digest="ab", documents={CONTENTS: '{"form": 1, "users": {"web": 7}}'})
+    run = entered(tmp_path, state, image=ours)
+    await look_once(run)
+    contents = found(run.staged)
+    assert contents is not None
+    assert (contents.users, state["machines"]) == ({"web": 7}, [])
+    ours.digest = "cd"  # another one came in its place
+    assert found(run.staged) is None
+    await look_once(run)
+    assert len(state["machines"]) == 1
+
+
+async def test_a_windows_is_not_looked_at_by_this_vm(tmp_path: Path, state: dict[str, Any]) -> None:
+    await look_once(entered(tmp_path, state, os_type="Windows"))
+    assert state["machines"] == []
+
+
+@pytest.mark.parametrize("failure", [InspectionFailed("it has no end"), VirtualMachineLost("it was killed")])
+async def test_a_source_that_cannot_be_read_is_told(tmp_path: Path, state: dict[str, Any], failure: Exception) -> None:
+    state["seen"] = failure
+    await look_once(entered(tmp_path, state))
+    _, notice = state["told"]
+    assert notice.is_warning
+    assert notice.text == f"what was in the source is not known: {failure}"
+    assert found(entered(tmp_path, state).staged) is None
+
+
+async def test_a_vm_that_is_not_confined_ends_the_run(tmp_path: Path, state: dict[str, Any]) -> None:
+    state["seen"] = NotConfined("root")
+    with pytest.raises(NotConfined):
+        await look_once(entered(tmp_path, state))

@@ -1,0 +1,78 @@
+"""A look at the source of a build, once for each: what was in it before is told with what is in the image.
+
+What an image of ours holds was kept when it was published. Any other source is looked at from outside, by the same VM
+that looks at finished disks, before the first image of it is published on this host.
+
+*Leaves behind:* what was found, in the cache; receipts of the inspection VM. *Undone by:* deleting it.
+*Safe to repeat:* yes.
+"""
+
+import functools
+
+from vmkiln.azure_names import VIRTUAL_MACHINE
+from vmkiln.image_contents.contents import ImageContents, read_contents
+from vmkiln.inspecting import inspection, source_contents
+from vmkiln.inspecting.inspection import describe, look_at
+from vmkiln.inspecting.kept_contents import contents_of
+from vmkiln.provenance.documents import CONTENTS
+from vmkiln.run.guest import choice
+from vmkiln.run.packer_phase import keep_confinement
+from vmkiln.run.run_context import Entered, Staged
+from vmkiln.run.run_event import Notice
+from vmkiln.run_failures import InspectionFailed, VirtualMachineLost
+from vmkiln.staging.staging_resource_group import resources
+from vmkiln.waiting.off_loop import off_loop, off_loop_with
+
+RECORDED = (
+    (
+        VIRTUAL_MACHINE,
+        inspection.NAME,
+        {"cpus": inspection.CPUS, "memoryMiB": inspection.MEMORY_MIB, "hasNetwork": False},
+    ),
+)
+
+
+def found(staged: Staged) -> ImageContents | None:
+    """What was in the source, as it is known: an image of ours, or one that was looked at here; none of any other."""
+    text = documents(staged).get(CONTENTS)
+    if text is not None:
+        return read_contents(text)
+    return source_contents.known(staged.host.settings.source_contents, staged.source.digest)
+
+
+def documents(staged: Staged) -> dict[str, str]:
+    """What is kept with the source: an image of ours in whose place no other one has come since."""
+    images, source = staged.host.store.images, staged.source
+    image = images.find(source.origin)
+    return {} if image is None or image.digest != source.digest else dict(images.documents_of(source.origin))
+
+
+async def look_once(entered: Entered) -> None:
+    """Look at the source of a Linux build, unless it is known what is in it. One that cannot be read is told.
+
+    The look at the finished disks comes later, and is kept where this one is not.
+
+    Raises: `NotConfined`, as every VM.
+    """
+    staged = entered.staged
+    if choice.is_windows(staged) or await off_loop(found, staged) is not None:
+        return
+    staged.tell(Notice("looking at what is in the source, which is kept for its later builds"))
+    disks = staged.source.disks
+    machine = describe(
+        staged.host.container_image,
+        [disks.os, *(disk for _, disk in sorted(disks.data.items()))],
+        accelerator=staged.host.accelerator,
+        scrub=False,
+    )
+    on_confinement = functools.partial(keep_confinement, staged)
+    try:
+        async with off_loop_with(lambda: resources(staged.group, staged.host.store, RECORDED, exist=True)):
+            seen = await look_at(
+                entered.namespace, machine, directory=staged.directory, on_confinement=on_confinement, is_kept=False
+            )
+    except (InspectionFailed, VirtualMachineLost) as error:
+        staged.tell(Notice(f"what was in the source is not known: {error.message}", is_warning=True))
+        return
+    contents = await off_loop(contents_of, seen)
+    await off_loop(source_contents.keep, staged.host.settings.source_contents, staged.source.digest, contents)
