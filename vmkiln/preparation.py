@@ -6,7 +6,6 @@ import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
 from pathlib import Path
 
 from vmkiln.buildable.egress_choice import operator_policy
@@ -109,9 +108,16 @@ def check_ids() -> None:
 
 @contextlib.asynccontextmanager
 async def prepared_host(
-    settings: Settings, store: Store, progress: Callable[[str], None], *, shared: SharedStorage | None = None
+    settings: Settings,
+    store: Store,
+    progress: Callable[[str], None],
+    *,
+    shared: SharedStorage | None = None,
+    may_save: bool = True,
 ) -> AsyncIterator[BuildHost]:
     """This machine, ready to build: container image made, accelerator judged; `shared` is opened when not given.
+
+    What container groups go on from is made when it is missing, if it `may_save`.
 
     Raises: `InputError` as root and for a wrong egress policy or residue, `HostUnfit` for what is missing.
     """
@@ -156,6 +162,7 @@ async def prepared_host(
                 room=lambda: off_loop_with(
                     lambda: beside_runs.taken(settings, store, GROUP_ROOM, "saving a booted container group")
                 ),
+                may_make=may_save,
             )
         yield BuildHost(
             settings=settings,
@@ -173,11 +180,11 @@ async def prepared_host(
 
 
 def visited_host(settings: Settings, store: Store) -> AbstractAsyncContextManager[BuildHost]:
-    """A host for a visit to a failed VM: it goes on from nothing else that was saved, and waits for no such saving.
+    """A host for a visit to a failed VM: what is saved of a container group is used, and none is waited for.
 
     Raises: as `prepared_host`.
     """
-    return prepared_host(replace(settings, warm_starts=False), store, lambda _text: None)
+    return prepared_host(settings, store, lambda _text: None, may_save=False)
 
 
 def look_at_windows_of(

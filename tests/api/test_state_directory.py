@@ -34,6 +34,7 @@ NOT_MADE_HERE = {  # what neither a service with stand-ins for its virtual machi
     "cache/images/": "the first build of a platform image",
     "cache/saved-vms/": "the first build on a machine",
     "cache/shared-storage/": "a host of a fleet with an object store",
+    "cache/source-contents/": "a build with a Linux image that was not built here",
     "catalogue.toml": "the user",
     "vmkiln.toml": "the user",
 }

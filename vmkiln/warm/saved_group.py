@@ -51,11 +51,12 @@ async def obtain_saved_group(
     most_mib: int,
     progress: Callable[[str], None],
     room: Callable[[], AbstractAsyncContextManager[object]] = contextlib.nullcontext,
+    may_make: bool = True,
 ) -> SavedVm | None:
     """What container groups of this image go on from, made now if it is not there; none where that is not possible.
 
     `room` is had only while one is made. Where it did not work it is not tried again for a day; with a `most_mib` of 0
-    it is not tried.
+    it is not tried. Who may not make it waits for nobody who does, either.
     """
     if most_mib <= 0:
         return None
@@ -63,6 +64,8 @@ async def obtain_saved_group(
     try:
         machine = machine_of(group, name=NAME, tap=TAP, mac=MAC, is_saveable=True)
         key = saved_vm.key_of({**await machine_facts(machine), "image": image.digest})
+        if not may_make:
+            return await off_loop(saved_vm.found, folder, key)
         async with alone(folder, key, waiting=lambda: progress("waiting for another process that saves a booted VM")):
             if saved := await off_loop(saved_vm.found, folder, key):
                 return saved

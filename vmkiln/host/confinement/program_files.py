@@ -13,7 +13,9 @@ from vmkiln.waiting.off_loop import off_loop
 
 MODULES = ("accel-*.so",)  # all that a machine of ours loads; sound, displays and USB it has none of
 # the BIOS and the option ROMs that a direct kernel needs; each distribution has its own folders
-FIRMWARE = ("/usr/share/qemu", "/usr/share/seabios", "/usr/share/qemu-efi-aarch64", "/usr/share/AAVMF")
+FIRMWARE = ("/usr/share/qemu", "/usr/share/seabios")
+# of one program only: 400 MiB, of which whoever saves a VM takes a digest
+OWN_FIRMWARE = {"qemu-system-aarch64": ("/usr/share/qemu-efi-aarch64", "/usr/share/AAVMF")}
 
 
 @dataclass(frozen=True)
@@ -54,5 +56,6 @@ def _found(program: str) -> tuple[Path, tuple[str, int, int], list[Path], list[s
     facts = path.stat()
     libraries = [folder for folder in Path("/usr/lib").glob("*/qemu") if folder.is_dir()] + [Path("/usr/lib/qemu")]
     modules = [module for folder in libraries for pattern in MODULES for module in sorted(folder.glob(pattern))]
-    firmware = [folder for folder in FIRMWARE if Path(folder).is_dir()]
+    folders = (*FIRMWARE, *OWN_FIRMWARE.get(program, ()))
+    firmware = [folder for folder in folders if Path(folder).is_dir()]
     return path, (str(path), facts.st_mtime_ns, facts.st_size), modules, firmware

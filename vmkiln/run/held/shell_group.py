@@ -7,23 +7,25 @@ Nothing but a held run starts one: the container groups that Packer works in hav
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from qemu.qmp import QMPError
+
 from vmkiln.errors import VmkilnError
 from vmkiln.harmless_text import harmless
+from vmkiln.host.devices.late_port import plugged_in
 from vmkiln.host.namespace import Namespace
-from vmkiln.host.qemu import Channel, Machine
-from vmkiln.host.virtual_machine import INSIDE, Reader, running
+from vmkiln.host.qemu import Machine
 from vmkiln.packer.input_disk import make_input_disk
 from vmkiln.packer.packer_template import INPUT, InputFile, PackerInput, environment_file
 from vmkiln.run.held.door import OPEN, Session
 from vmkiln.run_failures import ContainerGroupLost
 from vmkiln.staging import container_group
-from vmkiln.staging.container_group import ContainerGroup
+from vmkiln.staging.container_group import ContainerGroup, ContainerInstance, started
 from vmkiln.staging.virtual_network import VirtualNetwork
 
 NAME = "container-shell"
@@ -34,6 +36,7 @@ NUMBER = 3  # behind the two ports that every container group has
 WIRE = "shell_wire.pl"
 CHUNK_BYTES = 65536
 LONGEST_TAIL_BYTES = 1024
+END_SECONDS = 5  # between the end of a VM's port and its own
 PROCESSES = 1
 
 
@@ -51,9 +54,8 @@ def shell_input(network: VirtualNetwork) -> PackerInput:
 
 
 def describe(group: ContainerGroup, network: VirtualNetwork, input_disk: Path) -> Machine:
-    """The machine: as of every container group, with one port more; it is booted; pure."""
-    machine = container_group.describe(replace(group, input_disk=input_disk, saved=None), network, name=NAME)
-    return replace(machine, channels=(*machine.channels, Channel(PORT, INSIDE / f"{NAME}.shell")))
+    """The machine: as of every container group; it gets its port when it runs, and goes on from what they do; pure."""
+    return container_group.describe(replace(group, input_disk=input_disk), network, name=NAME)
 
 
 async def made(group: ContainerGroup, network: VirtualNetwork, directory: Path) -> Machine:
@@ -89,48 +91,46 @@ async def visit(
 
     Raises: `ContainerGroupLost` when the way ended before anything came through it, `NotConfined`, `OSError`.
     """
-    way: asyncio.Future[asyncio.StreamWriter] = asyncio.get_running_loop().create_future()
-    count = 0
-
-    async def from_vm(chunk: bytes) -> None:
-        nonlocal count
-        count += len(chunk)
-        writer.write(chunk)
-        await writer.drain()
-
-    def connected(writer_of_port: asyncio.StreamWriter) -> None:
-        if not way.done():
-            way.set_result(writer_of_port)
-
     said = bytearray()
 
     def from_program(chunk: bytes) -> None:
         said.extend(chunk)
         del said[:-LONGEST_TAIL_BYTES]
 
-    def passed_over(_chunk: bytes) -> None:
-        pass
+    async def led(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> int:
+        passed = 0
+        while chunk := await source.read(CHUNK_BYTES):
+            passed += len(chunk)
+            sink.write(chunk)
+            await sink.drain()
+        return passed
 
-    log_port, event_port = (channel.name for channel in machine.channels[:2])
-    channels: dict[str, Reader] = {log_port: from_program, event_port: passed_over, PORT: from_vm}
     writer.write(OPEN)
-    start = running(namespace, machine, directory=directory, channels=channels, writers={PORT: connected})
-    async with start as group:
-        leading = asyncio.create_task(_led(reader, way))
+    async with started(namespace, machine, directory=directory, on_output=from_program) as group, _port(group) as port:
+        from_port, to_port = port
+        leading = asyncio.create_task(led(reader, to_port))
+        answering = asyncio.create_task(led(from_port, writer))
         try:
-            waiting: list[asyncio.Future[Any]] = [leading, group.ended, group.unheard]
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            if group.ended.done() and not count:
+            either: list[asyncio.Future[Any]] = [leading, answering, group.machine.unheard]
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            # the port ends with the VM, and all that it sent is read by then
+            if answering.done() and not answering.exception() and not answering.result():
+                await asyncio.wait([group.machine.ended], timeout=END_SECONDS)
                 raise ContainerGroupLost(f"no way led into the VM: {harmless(said.decode(errors='replace')).strip()}")
         finally:
-            leading.cancel()
-            await asyncio.gather(leading, return_exceptions=True)
+            for task in (leading, answering):
+                task.cancel()
+            await asyncio.gather(leading, answering, return_exceptions=True)
     with contextlib.suppress(OSError):
         await writer.drain()
 
 
-async def _led(reader: asyncio.StreamReader, way: "asyncio.Future[asyncio.StreamWriter]") -> None:
-    port = await way
-    while chunk := await reader.read(CHUNK_BYTES):
-        port.write(chunk)
-        await port.drain()
+@contextlib.asynccontextmanager
+async def _port(group: ContainerInstance) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """Our end of the port that leads to the VM. Raises: `ContainerGroupLost`."""
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            port = await stack.enter_async_context(plugged_in(group.machine.control, PORT))
+        except QMPError as error:
+            raise ContainerGroupLost(f"no way leads into the VM: {error}") from error
+        yield port

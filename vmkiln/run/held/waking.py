@@ -222,7 +222,9 @@ def _passed_over(_chunk: bytes) -> None:
 def _group_of(host: BuildHost, directory: Path) -> ContainerGroup:
     image = host.container_image
     input_disk = directory / shell_group.INPUT_DISK
-    return ContainerGroup(image.kernel, image.initramfs, image.disk, input_disk, host.accelerator)
+    return ContainerGroup(
+        image.kernel, image.initramfs, image.disk, input_disk, host.accelerator, saved=host.saved_group
+    )
 
 
 def _laid_out(found: Lease, contents: Contents, directory: Path) -> Machine:
