@@ -35,7 +35,9 @@ GROUP = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/rg1"
 TEMPLATE = f"{GROUP}/providers/Microsoft.VirtualMachineImages/imageTemplates/web"
 # who runs this test is the user of the VM, and no other: sshd is no root here
 VISITOR = (
-    "import os, pwd, sys; from vmkiln.staging import cloud_init_seed; "
+    "import os, pwd, signal, sys; "
+    "signal.signal(signal.SIGHUP, signal.SIG_DFL); "  # nohup has what it runs ignore this one
+    "from vmkiln.staging import cloud_init_seed; "
     "cloud_init_seed.USER = pwd.getpwuid(os.getuid()).pw_name; "
     "from vmkiln.cli.commands.runs import holding; holding.CATCH_UP = ''; "  # it would set this machine's clock
     "from vmkiln.cli.main import main; sys.exit(main())"

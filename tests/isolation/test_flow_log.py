@@ -1,6 +1,7 @@
 """The flow log of a run against what really went over its wire: every byte is on record, as the kernel counts."""
 
 import re
+import time
 from typing import Any
 
 from test_network_isolation import BUILD, NAMES, PUBLIC
@@ -23,10 +24,22 @@ def closed(world: World, probes: list[Probe], *, silenced: bool = False) -> tupl
     if silenced:
         world.inside(RUN, "sysctl", "-w", "net.netfilter.nf_conntrack_acct=0")
     world.probe(probes, seconds=2)
-    listed = world.inside(RUN, "nft", "list", "table", "inet", "scales")
-    counted = {match[2]: int(match[1]) for match in re.finditer(r'bytes (\d+) comment "(\w+)"', listed)}
+    counted = at_rest(world)
     entries = world.ask("close_logged_run", name=RUN)
     return entries, counted
+
+
+def at_rest(world: World) -> dict[str, int]:
+    """What the firewall counted when nothing is on its way any more: an end of a connection may be answered late."""
+    before: dict[str, int] = {}
+    for _ in range(50):
+        listed = world.inside(RUN, "nft", "list", "table", "inet", "scales")
+        counted = {match[2]: int(match[1]) for match in re.finditer(r'bytes (\d+) comment "(\w+)"', listed)}
+        if counted == before:
+            return counted
+        before = counted
+        time.sleep(0.5)
+    raise AssertionError(f"something is on its way still: {before}")
 
 
 def test_every_byte_of_egress_is_on_record(world: World) -> None:

@@ -37,6 +37,7 @@ class Failing:
             store=store,
             accelerator=Accelerator.TCG,
             container_image=SimpleNamespace(kernel=Path("k"), initramfs=Path("i"), disk=Path("d")),
+            saved_group=None,
         )
 
     async def started(self, folder: Path) -> None:

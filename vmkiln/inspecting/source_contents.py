@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 from vmkiln.files.durable_file import write_whole
+from vmkiln.files.private_folder import private_folder
 from vmkiln.image_contents.contents import ImageContents, read_contents
 
 MOST_KEPT = 100  # sources; of the others the next build looks again
@@ -16,7 +17,7 @@ SUFFIX = ".json"
 
 def keep(folder: Path, digest: str, contents: ImageContents) -> None:
     """Keep what is in a source, in place of what was kept of it. Raises: `StorageFailed`."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private_folder(folder)
     write_whole(_file(folder, digest), contents.text.encode())
     by_use = sorted(folder.glob(f"*{SUFFIX}"), key=_last_used, reverse=True)
     for file in by_use[MOST_KEPT:]:
