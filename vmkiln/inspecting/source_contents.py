@@ -7,7 +7,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from vmkiln.files.durable_file import write_whole
+from vmkiln.files.durable_file import reported, write_whole
 from vmkiln.files.private_folder import private_folder
 from vmkiln.image_contents.contents import ImageContents, read_contents
 
@@ -17,11 +17,12 @@ SUFFIX = ".json"
 
 def keep(folder: Path, digest: str, contents: ImageContents) -> None:
     """Keep what is in a source, in place of what was kept of it. Raises: `StorageFailed`."""
-    private_folder(folder)
-    write_whole(_file(folder, digest), contents.text.encode())
-    by_use = sorted(folder.glob(f"*{SUFFIX}"), key=_last_used, reverse=True)
-    for file in by_use[MOST_KEPT:]:
-        file.unlink(missing_ok=True)
+    with reported("keeping what is in a source"):
+        private_folder(folder)
+        write_whole(_file(folder, digest), contents.text.encode())
+        by_use = sorted(folder.glob(f"*{SUFFIX}"), key=_last_used, reverse=True)
+        for file in by_use[MOST_KEPT:]:
+            file.unlink(missing_ok=True)
 
 
 def known(folder: Path, digest: str) -> ImageContents | None:

@@ -8,8 +8,10 @@ that looks at finished disks, before the first image of it is published on this 
 """
 
 import functools
+import hashlib
 
 from vmkiln.azure_names import VIRTUAL_MACHINE
+from vmkiln.errors import StorageFailed
 from vmkiln.image_contents.contents import ImageContents, read_contents
 from vmkiln.inspecting import inspection, source_contents
 from vmkiln.inspecting.inspection import describe, look_at
@@ -17,7 +19,7 @@ from vmkiln.inspecting.kept_contents import contents_of
 from vmkiln.provenance.documents import CONTENTS
 from vmkiln.run.guest import choice
 from vmkiln.run.packer_phase import keep_confinement
-from vmkiln.run.run_context import Entered, Staged
+from vmkiln.run.run_context import Entered, ResolvedSource, Staged
 from vmkiln.run.run_event import Notice
 from vmkiln.run_failures import InspectionFailed, VirtualMachineLost
 from vmkiln.staging.staging_resource_group import resources
@@ -37,7 +39,7 @@ def found(staged: Staged) -> ImageContents | None:
     text = documents(staged).get(CONTENTS)
     if text is not None:
         return read_contents(text)
-    return source_contents.known(staged.host.settings.source_contents, staged.source.digest)
+    return source_contents.known(staged.host.settings.source_contents, _digest_of(staged.source))
 
 
 def documents(staged: Staged) -> dict[str, str]:
@@ -74,5 +76,16 @@ async def look_once(entered: Entered) -> None:
     except (InspectionFailed, VirtualMachineLost) as error:
         staged.tell(Notice(f"what was in the source is not known: {error.message}", is_warning=True))
         return
-    contents = await off_loop(contents_of, seen)
-    await off_loop(source_contents.keep, staged.host.settings.source_contents, staged.source.digest, contents)
+    contents, digest = await off_loop(contents_of, seen), _digest_of(staged.source)
+    try:
+        await off_loop(source_contents.keep, staged.host.settings.source_contents, digest, contents)
+    except StorageFailed as error:  # a full disk ends what cannot do without it, and says so then
+        staged.tell(Notice(f"what was in the source could not be kept: {error.message}", is_warning=True))
+
+
+def _digest_of(source: ResolvedSource) -> str:
+    """One digest for all disks of a source: that of the OS disk where it is the only one; pure."""
+    if not source.data_disks:
+        return source.digest
+    disks = (f"{disk.lun}:{disk.digest}" for disk in source.data_disks)
+    return hashlib.sha256(" ".join([source.digest, *disks]).encode()).hexdigest()

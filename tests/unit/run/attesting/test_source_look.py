@@ -50,7 +50,9 @@ def state(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return state
 
 
-def entered(tmp_path: Path, state: dict[str, Any], *, image: Any = None, os_type: str = "Linux") -> Any:
+def entered(
+    tmp_path: Path, state: dict[str, Any], *, image: Any = None, os_type: str = "Linux", of_data: str = "ef"
+) -> Any:
     images = SimpleNamespace(find=lambda _origin: image, documents_of=lambda _origin: dict(image.documents))
     container_image = SimpleNamespace(kernel=Path("/k"), inspector=Path("/i"))
     staged = SimpleNamespace(
@@ -66,6 +68,7 @@ def entered(tmp_path: Path, state: dict[str, Any], *, image: Any = None, os_type
             digest="ab",
             origin=ORIGIN,
             os_type=os_type,
+            data_disks=(SimpleNamespace(lun=1, digest=of_data),),
             disks=Disks(Disk(Path("/cache/disk.raw"), "raw"), {1: Disk(Path("/cache/more.qcow2"), "qcow2")}),
         ),
         tell=state["told"].append,
@@ -117,3 +120,14 @@ async def test_a_vm_that_is_not_confined_ends_the_run(tmp_path: Path, state: dic
     state["seen"] = NotConfined("root")
     with pytest.raises(NotConfined):
         await look_once(entered(tmp_path, state))
+
+
+async def test_a_source_with_other_data_disks_is_another(tmp_path: Path, state: dict[str, Any]) -> None:
+    await look_once(entered(tmp_path, state))
+    assert found(entered(tmp_path, state, of_data="00").staged) is None
+
+
+async def test_a_full_disk_ends_no_run_at_the_look(tmp_path: Path, state: dict[str, Any]) -> None:
+    (tmp_path / "known").write_text("no folder, as where nothing can be made")
+    await look_once(entered(tmp_path, state))
+    assert "what was in the source could not be kept" in state["told"][-1].text

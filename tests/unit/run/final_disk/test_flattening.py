@@ -66,7 +66,13 @@ def staged(tmp_path: Path) -> Iterator[Any]:
             group=SimpleNamespace(name="IT_x", storage_account=StorageAccount("a", tmp_path / "staging")),
             directory=tmp_path / "live",
             source=SimpleNamespace(
-                generation=1, os_type="Linux", exact_version="1", architecture=Architecture.X64, origin="o", digest="d"
+                generation=1,
+                os_type="Linux",
+                exact_version="1",
+                architecture=Architecture.X64,
+                origin="o",
+                digest="d",
+                data_disks=(),
             ),
             shape=SimpleNamespace(disk_bytes=SIZE),
             tell=told.append,
