@@ -67,6 +67,8 @@ MOST_SEED_BYTES = 1024 * 1024  # of one of its files
 USER_DATA = b"#cloud-config"
 BLKFLSBUF = 0x1261
 MS_BIND = 4096
+STAMPS = "/var/lib/systemd/timers/stamp-%s"
+DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}"
 TELLS_ID = rb"%[mb]"  # the specifiers of the machine's and the boot's id
 WORD_PLACE, WORD_BYTES = 16384, 4096  # in the system area of an ISO 9660 image, which no program reads
 WORD_SECONDS = 300
@@ -118,13 +120,25 @@ def main(arguments: "tuple[str, ...]" = ()) -> int:
 
 
 class Units:
-    """What systemd runs: what is to be started anew, what was stopped, and whether it has to be started anew itself."""
+    """What systemd runs: what is to be started anew, what was stopped, and whether it has to be started anew itself.
 
-    def __init__(self, services: "list[str]", ssh: "list[str]", timers: "list[str]", *, tell_ids: bool) -> None:
+    `elapses` is when timers by the calendar would elapse next, in seconds of this clock.
+    """
+
+    def __init__(
+        self,
+        services: "list[str]",
+        ssh: "list[str]",
+        timers: "list[str]",
+        *,
+        tell_ids: bool,
+        elapses: "dict[str, float] | None" = None,
+    ) -> None:
         self.services = services
         self.ssh = ssh
         self.timers = timers
         self.tell_ids = tell_ids
+        self.elapses = elapses or {}
 
 
 def stay(token: str) -> int:
@@ -302,7 +316,7 @@ def become_another(seed: str, those: Units, *, had_route: bool) -> None:
     without_journal(old_id)
     wait_for(lambda: has_route() or not had_route, NETWORK_SECONDS, "the network did not come back")
     say("renewed")
-    go_on(those.timers)
+    go_on(those)
 
 
 def say(text: str) -> None:
@@ -374,7 +388,19 @@ def units() -> Units:
     if not ssh:
         raise RuntimeError("there is no ssh server that systemd runs")
     services = [unit for unit in RESTARTED if unit in active]
-    return Units(services, ssh, timers, tell_ids=is_told_by_units())
+    return Units(services, ssh, timers, tell_ids=is_told_by_units(), elapses=elapses_of(timers))
+
+
+def elapses_of(timers: "list[str]") -> "dict[str, float]":
+    """When those of them that go by the calendar elapse next, in seconds of this clock."""
+    found = {}
+    said = run("systemctl", "show", "--property=Id,NextElapseUSecRealtime", *timers) if timers else ""
+    for block in said.split("\n\n"):
+        told = dict(line.partition("=")[::2] for line in block.splitlines())
+        date = re.search(DATE, told.get("NextElapseUSecRealtime", ""))
+        if date:
+            found[told.get("Id", "")] = time.mktime(time.strptime(date.group(), "%Y-%m-%d %H:%M:%S"))
+    return found
 
 
 def is_plugged_in(carrier: str) -> bool:
@@ -593,10 +619,21 @@ def write(path: str, content: "str | bytes", mode: int) -> None:
         subprocess.run(("restorecon", path), check=False)
 
 
-def go_on(timers: "list[str]") -> None:
-    """Let the timers run, as if their work was done now: no time has passed for them."""
-    for path in glob.glob("/var/lib/systemd/timers/stamp-*"):
+def go_on(those: Units) -> None:
+    """Let the timers run, as if their work was done now: no time has passed for them.
+
+    systemd reckons from a timer's stamp. One that has none is reckoned from when it last began, which was before the VM
+    was saved: what should have come since then would come at once, and leave in the image what a VM that boots has not.
+    Such a one begins with the next boot. Source: systemd's `timer_enter_waiting`.
+    """
+    for path in glob.glob(STAMPS % "*"):
         os.utime(path)
+    now = time.time()
+    timers = [
+        timer
+        for timer in those.timers
+        if os.path.exists(STAMPS % timer) or not 0 < those.elapses.get(timer, 0) <= now
+    ]
     if timers:
         run("systemctl", "start", *timers)
 

@@ -4,6 +4,7 @@ import ast
 import importlib.util
 import json
 import os
+import time
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import SimpleNamespace
@@ -135,6 +136,43 @@ def test_it_says_so_when_all_that_keeps_secrets_has_begun_anew(
         "renewed",
     ]
     assert done[-1] == "systemctl start one.timer"
+
+
+def test_it_is_known_when_timers_by_the_calendar_elapse(renewal: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = (
+        "Id=boot.timer\nNextElapseUSecRealtime=\n\n"
+        "Id=day.timer\nNextElapseUSecRealtime=Wed 2026-12-02 00:00:00 UTC\n\n"
+        "NextElapseUSecRealtime=n/a\nId=never.timer\n"
+    )
+    asked: list[tuple[str, ...]] = []
+    monkeypatch.setattr(renewal, "run", lambda *words: asked.append(words) or said)
+    at = time.mktime((2026, 12, 2, 0, 0, 0, 0, 0, -1))
+    assert renewal.elapses_of(["boot.timer", "day.timer", "never.timer"]) == {"day.timer": at}
+    assert asked == [("systemctl", "show", "--property=Id,NextElapseUSecRealtime", *said_of(said))]
+    assert renewal.elapses_of([]) == {}
+    assert len(asked) == 1
+
+
+def said_of(said: str) -> list[str]:
+    return [line[3:] for line in said.splitlines() if line.startswith("Id=")]
+
+
+def test_what_should_have_come_while_it_was_saved_does_not_come_at_once(
+    renewal: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A timer with a stamp is reckoned from that; one without, by the calendar, begins with the next boot."""
+    stamp = tmp_path / "stamp-stamped.timer"
+    stamp.touch()
+    os.utime(stamp, (0, 0))
+    begun: list[str] = []
+    monkeypatch.setattr(renewal, "STAMPS", str(tmp_path / "stamp-%s"))
+    monkeypatch.setattr(renewal, "run", lambda *words: begun.extend(words[2:]))
+    now = time.time()
+    elapses = {"stamped.timer": now - 60, "missed.timer": now - 60, "to-come.timer": now + 3600}
+    timers = ["boot.timer", *elapses]
+    renewal.go_on(renewal.Units([], [], timers, tell_ids=False, elapses=elapses))
+    assert begun == ["boot.timer", "stamped.timer", "to-come.timer"]
+    assert stamp.stat().st_mtime >= now - 1
 
 
 @pytest.mark.parametrize(
