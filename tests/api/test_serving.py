@@ -18,6 +18,7 @@ from vmkiln.api.identity.tls import ensure_tls
 from vmkiln.api.protocol import application as protocol
 from vmkiln.azure_names import IMAGE_TEMPLATE
 from vmkiln.errors import InputError
+from vmkiln.portal.rendering import ENVIRONMENT, compile_pages
 from vmkiln.service import only_service, remember_endpoint, running
 from vmkiln.settings import Settings
 from vmkiln.store.database import opened, utc_now
@@ -130,6 +131,25 @@ def test_a_quiet_service_tells_who_did_what_and_requests_when_asked(tmp_path: Pa
     assert (request["method"], request["path"], request["status"]) == ("DELETE", group, 401)
     assert request["request_id"] == acts[-1]["request_id"]
     assert acts[-1]["source"] == "127.0.0.1"
+
+
+def test_the_portals_pages_are_compiled_before_anybody_looks(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "vmkiln", "serve", "--listen", "127.0.0.1:0", "--data", str(tmp_path / "state")]
+    environment = {**os.environ, "VMKILN_LOG_LEVEL": "debug"}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        try:
+            told = next((line for line in process.stderr if "of the portal are compiled" in line), "")
+        finally:
+            process.terminate()
+            process.communicate(timeout=30)
+    assert f"{len(ENVIRONMENT.list_templates())} pages of the portal are compiled" in told
+
+
+def test_a_compiled_page_is_not_compiled_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert compile_pages() > 30
+    monkeypatch.setattr(ENVIRONMENT, "compile", lambda *_, **__: pytest.fail("it is compiled again"))
+    assert compile_pages() > 30
 
 
 def test_the_endpoint_is_remembered_for_this_machines_commands(tmp_path: Path) -> None:

@@ -119,6 +119,16 @@ async def _tell_portal(store: Store, app_id: str, url: str) -> None:
         say(f"log in once, within 10 minutes: {url}/portal/login?code={code}")
 
 
+async def _compile_portal() -> None:
+    """Have the portal's pages ready for its first visitor."""
+    import logging
+
+    from vmkiln.portal.rendering import compile_pages
+    from vmkiln.waiting.off_loop import off_loop
+
+    logging.getLogger(__name__).debug("%d pages of the portal are compiled", await off_loop(compile_pages))
+
+
 def _meetings(settings: Settings, address: Address, port: int, tls: TlsFiles) -> Meetings:
     """Where visitors of failed VMs and their hosts meet."""
     from vmkiln.api.identity.tls import certificates_of, names_of
@@ -180,6 +190,7 @@ async def _serve(settings: Settings, address: Address, given_tls: TlsFiles | Non
                 say(f"clients trust it with {tls.authority} (`vmkiln trust` has your browsers do so)")
             await _tell_portal(store, owner.app_id, url)
             say('in another terminal: eval "$(vmkiln az-setup)" && az group list')
+            await _compile_portal()
 
         rounds, systemd = Rounds(), notify_socket(os.environ)
         shared = shared_storage(settings, store, rounds=rounds)
