@@ -56,6 +56,17 @@ def unescaped(text: str) -> str:
     return text[1:] if text.startswith("[[") and text.endswith("]") else text
 
 
+def escaped(text: str) -> str:
+    """The string of a template that stands for this one and is no expression: what `unescaped` reads."""
+    return f"[{text}" if text.startswith("[") and text.endswith("]") else text
+
+
+def quoted(text: str) -> str:
+    """A text as a literal inside an expression."""
+    doubled = text.replace("'", "''")
+    return f"'{doubled}'"
+
+
 def parse_expression(text: str, *, path: str) -> Expression:
     """The tree of `text`, brackets included. Raises TemplateInvalid with the position, at `path`."""
     if len(text) > MAXIMUM_LENGTH:

@@ -14,6 +14,7 @@ from vmkiln.api.protocol.groups import group_of
 from vmkiln.api.protocol.route import Answer, Body, Call, Route, version_of
 from vmkiln.api.protocol.tags import refuse
 from vmkiln.api.resources.resource_groups import ALL
+from vmkiln.arm_template.expression import escaped, quoted
 from vmkiln.azure_names import LOCK, RESOURCE_GROUP
 from vmkiln.errors import ArmError, Mistake
 from vmkiln.store.rows import ResourceRow
@@ -105,7 +106,7 @@ def _entry(call: Call, row: ResourceRow, known: set[str]) -> dict[str, Any] | No
     parent = row.key.rsplit("/", 2)[0]
     if parent in known:
         above, names = row.type.rpartition("/")[0], parts[2:-2:2]
-        entry["dependsOn"] = [f"[resourceId({', '.join(_quoted(text) for text in (above, *names))})]"]
+        entry["dependsOn"] = [f"[resourceId({', '.join(quoted(text) for text in (above, *names))})]"]
     return entry
 
 
@@ -122,11 +123,6 @@ def _can_be_put(call: Call, row: ResourceRow) -> bool:
     return False
 
 
-def _quoted(text: str) -> str:
-    doubled = text.replace("'", "''")
-    return f"'{doubled}'"
-
-
 def _plain(value: Any) -> Any:
     """A value as a template has it: without what only the service tells, and with no text taken for an expression."""
     match value:
@@ -135,8 +131,8 @@ def _plain(value: Any) -> Any:
             return {name: _plain_tags(item) if name in TAGS else _plain(item) for name, item in kept.items()}
         case list():
             return [_plain(item) for item in value]
-        case str() if value.startswith("[") and value.endswith("]"):
-            return f"[{value}"
+        case str():
+            return escaped(value)
     return value
 
 

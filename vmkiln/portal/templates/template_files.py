@@ -11,6 +11,7 @@ from urllib.parse import quote
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
+from vmkiln.arm_template.expression import escaped, quoted
 from vmkiln.azure_names import IMAGE_TEMPLATE, NEWEST_API_VERSION
 from vmkiln.portal.rendering import HEADERS
 from vmkiln.portal.templates.bicep_text import Joined, Named, text_of
@@ -102,17 +103,12 @@ def _expressions(value: Any) -> Any:
         case Named(name):
             return f"[parameters('{name}')]"
         case Joined(pieces):
-            found = (f"parameters('{one.name}')" if isinstance(one, Named) else _quoted(one) for one in pieces)
+            found = (f"parameters('{one.name}')" if isinstance(one, Named) else quoted(one) for one in pieces)
             return f"[concat({', '.join(found)})]"
         case Mapping():
             return {name: _expressions(inner) for name, inner in value.items()}
         case list():
             return [_expressions(inner) for inner in value]
-        case str() if value.startswith("[") and value.endswith("]"):
-            return f"[{value}"
+        case str():
+            return escaped(value)
     return value
-
-
-def _quoted(text: str) -> str:
-    doubled = text.replace("'", "''")
-    return f"'{doubled}'"
