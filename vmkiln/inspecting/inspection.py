@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from vmkiln.azure_names import VIRTUAL_MACHINE
 from vmkiln.host.confinement.confinement import OnConfinement
 from vmkiln.host.namespace import Ended, Namespace
 from vmkiln.host.qemu import Accelerator, Channel, DirectKernel, Disk, Machine
@@ -27,6 +28,9 @@ from vmkiln.waiting.off_loop import off_loop
 NAME = "inspection-vm"
 CHANNEL = "inspection.answer"
 CPUS, MEMORY_MIB = 1, 320
+# as a staging resource: type, name, detail
+_DETAIL: dict[str, object] = {"cpus": CPUS, "memoryMiB": MEMORY_MIB, "hasNetwork": False}
+RESOURCE = (VIRTUAL_MACHINE, NAME, _DETAIL)
 LOOK_SECONDS = 900
 KERNEL_OPTIONS = "console=ttyS0 quiet panic=-1 mitigations=off"
 

@@ -93,6 +93,11 @@ class Disks:
     os: Disk
     data: Mapping[int, Disk] = field(default_factory=dict)
 
+    @property
+    def all(self) -> tuple[Disk, ...]:
+        """The OS disk, and the data disks in the order of their numbers."""
+        return (self.os, *(disk for _, disk in sorted(self.data.items())))
+
 
 @dataclass(frozen=True)
 class BuildHost:

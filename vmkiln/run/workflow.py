@@ -320,14 +320,13 @@ async def _build(staged: Staged, where: Whereabouts, work: FinishedWork | None) 
             return Proven(work.disks(staged.directory), work.validation_failure)
     async with beside() as tasks, _entered(staged, where) as entered:
         if work is not None:
-            await source_look.look_once(entered)
-            disks = await proving.scrubbed(entered, work.disks(staged.directory))
+            customized = work.disks(staged.directory)
         elif staged.request.template.properties.validation.source_validation_only:
-            disks = staged.source.disks
+            return await proving.proven(entered, staged.source.disks, None, tasks)
         else:
             customized, work = await _customized(entered)
-            await source_look.look_once(entered)
-            disks = await proving.scrubbed(entered, customized)
+        await source_look.look_once(entered)
+        disks = await proving.scrubbed(entered, customized)
         return await proving.proven(entered, disks, work, tasks)
 
 

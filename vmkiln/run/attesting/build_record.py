@@ -48,12 +48,14 @@ def documents_of(staged: Staged, qemu: str = "") -> Documents:
     if contents is not None and contents.boot_seconds is None:
         contents = replace(contents, boot_seconds=boot_seconds(store, staged.request.run_id))
 
-    source = source_look.found(staged)
-    before = {} if source is None else {SOURCE_CONTENTS: source.text}
+    before = source_look.documents(staged).get(CONTENTS)
+    of_source = {} if before is None else {SOURCE_CONTENTS: before}
 
     def made(image: ImageRow) -> Mapping[str, str]:
-        is_told = contents is not None and not OF_A_DATA_DISK.search(image.path.name)
-        found = {**_told(contents, image), **before} if contents is not None and is_told else {}
+        if contents is None or OF_A_DATA_DISK.search(image.path.name):
+            found = {}
+        else:
+            found = {**_told(contents, image), **of_source}
         return {**found, PROVENANCE: _signed(image, record, found, key, store.now)}
 
     return made
@@ -158,8 +160,6 @@ def _materials(staged: Staged) -> Iterator[Material]:
 def _packages_before(staged: Staged) -> Iterator[Material]:
     """What was in the source: by what is kept with an image of ours, else by the look that was taken at it here."""
     documents = source_look.documents(staged)
-    if CONTENTS not in documents and (contents := source_look.found(staged)) is not None:
-        documents[CONTENTS] = contents.text
     for name in (SBOM, CONTENTS):
         if name in documents:
             yield Material(f"source, {name}", hashlib.sha256(documents[name].encode()).hexdigest())

@@ -10,7 +10,6 @@ that looks at finished disks, before the first image of it is published on this 
 import functools
 import hashlib
 
-from vmkiln.azure_names import VIRTUAL_MACHINE
 from vmkiln.errors import StorageFailed
 from vmkiln.image_contents.contents import ImageContents, read_contents
 from vmkiln.inspecting import inspection, source_contents
@@ -25,28 +24,23 @@ from vmkiln.run_failures import InspectionFailed, VirtualMachineLost
 from vmkiln.staging.staging_resource_group import resources
 from vmkiln.waiting.off_loop import off_loop, off_loop_with
 
-RECORDED = (
-    (
-        VIRTUAL_MACHINE,
-        inspection.NAME,
-        {"cpus": inspection.CPUS, "memoryMiB": inspection.MEMORY_MIB, "hasNetwork": False},
-    ),
-)
-
 
 def found(staged: Staged) -> ImageContents | None:
     """What was in the source, as it is known: an image of ours, or one that was looked at here; none of any other."""
     text = documents(staged).get(CONTENTS)
-    if text is not None:
-        return read_contents(text)
-    return source_contents.known(staged.host.settings.source_contents, _digest_of(staged.source))
+    return None if text is None else read_contents(text)
 
 
 def documents(staged: Staged) -> dict[str, str]:
-    """What is kept with the source: an image of ours in whose place no other one has come since."""
+    """What is kept of the source: with an image of ours in whose place no other came since, else by the look."""
     images, source = staged.host.store.images, staged.source
     image = images.find(source.origin)
-    return {} if image is None or image.digest != source.digest else dict(images.documents_of(source.origin))
+    kept = {} if image is None or image.digest != source.digest else dict(images.documents_of(source.origin))
+    if CONTENTS not in kept:
+        seen = source_contents.known(staged.host.settings.source_contents, _digest_of(source))
+        if seen is not None:
+            kept[CONTENTS] = seen.text
+    return kept
 
 
 async def look_once(entered: Entered) -> None:
@@ -60,16 +54,15 @@ async def look_once(entered: Entered) -> None:
     if choice.is_windows(staged) or await off_loop(found, staged) is not None:
         return
     staged.tell(Notice("looking at what is in the source, which is kept for its later builds"))
-    disks = staged.source.disks
     machine = describe(
         staged.host.container_image,
-        [disks.os, *(disk for _, disk in sorted(disks.data.items()))],
+        staged.source.disks.all,
         accelerator=staged.host.accelerator,
         scrub=False,
     )
     on_confinement = functools.partial(keep_confinement, staged)
     try:
-        async with off_loop_with(lambda: resources(staged.group, staged.host.store, RECORDED, exist=True)):
+        async with off_loop_with(lambda: resources(staged.group, staged.host.store, [inspection.RESOURCE], exist=True)):
             seen = await look_at(
                 entered.namespace, machine, directory=staged.directory, on_confinement=on_confinement, is_kept=False
             )

@@ -14,7 +14,7 @@ from collections.abc import Collection, Sequence
 from enum import StrEnum
 from pathlib import Path
 
-from vmkiln.azure_names import DISK, VIRTUAL_MACHINE
+from vmkiln.azure_names import DISK
 from vmkiln.host.disk.disk_image import create_overlay
 from vmkiln.host.qemu import Disk
 from vmkiln.images.data_disk import file_beside
@@ -93,7 +93,7 @@ async def cleared(entered: Entered, disks: Disks, name: str, *, trim: bool = Fal
     upon = await _overlays(disks, staged.directory / f"{name}.qcow2")
     machine = describe(
         staged.host.container_image,
-        [upon.os, *(disk for _, disk in sorted(upon.data.items()))],
+        upon.all,
         accelerator=staged.host.accelerator,
         scrub=True,
         trim=trim,
@@ -137,11 +137,7 @@ def resources_of(upon: Disks) -> tuple[tuple[str, str, dict[str, object]], ...]:
             (DISK, f"{inspection.NAME}-data-disk-{lun}", {"path": str(disk.path), "lun": lun})
             for lun, disk in sorted(upon.data.items())
         ),
-        (
-            VIRTUAL_MACHINE,
-            inspection.NAME,
-            {"cpus": inspection.CPUS, "memoryMiB": inspection.MEMORY_MIB, "hasNetwork": False},
-        ),
+        inspection.RESOURCE,
     )
 
 

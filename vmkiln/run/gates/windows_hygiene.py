@@ -16,9 +16,8 @@ from vmkiln.run_failures import InspectionFailed
 
 async def looked(entered: Entered, disks: Disks) -> WindowsLook:
     """What is left in the image, and what could not be read. Raises: `VirtualMachineLost`, `NotConfined`."""
-    all_disks = [disks.os, *(disk for _, disk in sorted(disks.data.items()))]
     try:
-        return read_residues(await told_by_windows(entered, all_disks, Work.RESIDUES))
+        return read_residues(await told_by_windows(entered, disks.all, Work.RESIDUES))
     except HostUnfit as error:
         return WindowsLook(unproven=(f"{error.message}; {error.hint}" if error.hint else error.message,))
     except InspectionFailed as error:
