@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from vmkiln.cli.commands.templates.template_schema import Member
+    from vmkiln.cli.manual.error_codes import ErrorCode
 
 ApiVersionOption = Annotated[str, typer.Option("--api-version", help="The api-version that the template is for.")]
 NEAR = 0.6
@@ -74,7 +75,8 @@ def explain(
 
     if codes:
         if as_json:
-            answer([_told_code(one.code) for one in error_codes()])
+            kinds = _kinds_of_errors()
+            answer([_told(one, kinds) for one in error_codes()])
         else:
             typer.echo(reference_page(), nl=False)
         return
@@ -147,12 +149,13 @@ def _told_code(code: str) -> dict[str, Any] | None:
     """What an error code means and what helps; None for one that is not known."""
     from vmkiln.cli.manual.error_codes import error_codes
 
-    kinds = _kinds_of_errors()
-    for known in error_codes():
-        if known.code.lower() == code.lower():
-            status = kinds[known.code].exit_code if known.code in kinds else None
-            return {"code": known.code, "about": [known.about], "whatToDo": known.cure, "exitCode": status}
-    return None
+    known = next((one for one in error_codes() if one.code.lower() == code.lower()), None)
+    return None if known is None else _told(known, _kinds_of_errors())
+
+
+def _told(known: ErrorCode, kinds: Mapping[str, type[VmkilnError]]) -> dict[str, Any]:
+    status = kinds[known.code].exit_code if known.code in kinds else None
+    return {"code": known.code, "about": [known.about], "whatToDo": known.cure, "exitCode": status}
 
 
 def _kinds_of_errors() -> dict[str, type[VmkilnError]]:
