@@ -15,6 +15,8 @@ from collections.abc import AsyncIterator
 
 from qemu.qmp import QMPClient
 
+from vmkiln.host.devices.handed_descriptor import hand_over
+
 
 @contextlib.asynccontextmanager
 async def plugged_in(control: QMPClient, name: str) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
@@ -23,7 +25,7 @@ async def plugged_in(control: QMPClient, name: str) -> AsyncIterator[tuple[async
     with contextlib.ExitStack() as stack:
         stack.callback(ours.close)
         with its:
-            control.send_fd_scm(its.fileno())
+            hand_over(control, its.fileno())
             await control.execute("getfd", {"fdname": name})
         address = {"type": "fd", "data": {"str": name}}
         backend = {"type": "socket", "data": {"addr": address, "server": False}}

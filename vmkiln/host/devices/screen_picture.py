@@ -19,6 +19,7 @@ from typing import Any
 from qemu.qmp import QMPClient, QMPError
 
 from vmkiln.errors import VmkilnError
+from vmkiln.host.devices.handed_descriptor import hand_over
 from vmkiln.host.devices.profile import picture_command
 
 LIMIT_SECONDS = 10
@@ -53,11 +54,11 @@ def png_of(ppm: bytes) -> bytes:
 
 
 async def _drawn(control: QMPClient, descriptor: int, second: int) -> None:
-    control.send_fd_scm(descriptor)
+    hand_over(control, descriptor)
     added: Any = await control.execute("add-fd")
     descriptors = {"fdset-id": added["fdset-id"]}
     try:
-        control.send_fd_scm(second)
+        hand_over(control, second)
         await control.execute("add-fd", descriptors)
         command: Any = picture_command(f"/dev/fdset/{added['fdset-id']}")
         await control.execute(command["execute"], command["arguments"])

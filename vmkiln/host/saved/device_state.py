@@ -15,6 +15,8 @@ from typing import Any
 
 from qemu.qmp import QMPClient, QMPError
 
+from vmkiln.host.devices.handed_descriptor import hand_over
+
 LIMIT_SECONDS = 30
 PAUSE_SECONDS = 0.01
 CAPABILITIES = {"capabilities": [{"capability": "x-ignore-shared", "state": True}]}
@@ -49,7 +51,7 @@ async def _handed_over(control: QMPClient, content: bytes = b"") -> AsyncIterato
         while left:
             left = left[os.write(descriptor, left) :]
         os.lseek(descriptor, 0, os.SEEK_SET)
-        control.send_fd_scm(descriptor)
+        hand_over(control, descriptor)
         await control.execute("getfd", {"fdname": NAME})
         yield descriptor
     finally:

@@ -9,6 +9,7 @@ ends; `released`; or `taken`, for one is in at a time. Only the run's own user c
 
 import asyncio
 import contextlib
+import logging
 import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -25,6 +26,7 @@ ANSWER_SECONDS = 30  # for a run to say whether it opens: one whose process was 
 LONGEST_KNOCK_BYTES = 64
 MOST_VISITS = 8
 
+log = logging.getLogger(__name__)
 Session = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -45,20 +47,23 @@ async def opened(directory: Path, *, private_key: str, session: Session) -> Asyn
             writer.close()
             return
         visits.add(task)
+        wanted = b""
         try:
-            with contextlib.suppress(OSError, ValueError, TimeoutError):
+            with contextlib.suppress(OSError, ValueError):  # who says nothing, too much, or is gone already
                 async with asyncio.timeout(KNOCK_SECONDS):
                     wanted = await reader.readline()
-                if wanted == RELEASE:
-                    released.set()
-                    writer.write(RELEASED)
+            if wanted == ENTER and not inside.locked():
+                async with inside:
+                    await session(reader, writer)
+                return
+            if wanted == RELEASE:
+                released.set()
+            if answer := {RELEASE: RELEASED, ENTER: TAKEN}.get(wanted):
+                with contextlib.suppress(OSError):
+                    writer.write(answer)
                     await writer.drain()
-                elif wanted == ENTER and inside.locked():
-                    writer.write(TAKEN)
-                    await writer.drain()
-                elif wanted == ENTER:
-                    async with inside:
-                        await session(reader, writer)
+        except Exception as error:
+            log.error("a visit to a failed VM went wrong", exc_info=error)
         finally:
             visits.discard(task)
             writer.close()

@@ -41,7 +41,8 @@ def main(arguments: list[str]) -> int:
     except InputError as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    except OSError:
+    except OSError as error:
+        sys.stderr.write(f"the way into the failed VM broke off: {error.strerror or error}\n")
         return 1
     return 0
 

@@ -103,7 +103,7 @@ def test_what_is_said_of_a_held_vm_is_never_the_likely_line() -> None:
     held = (
         "the build-vm is held until 2030: `vmkiln run shell r` enters it",
         "somebody enters the failed VM",
-        "the failed VM could not be entered: no way led into it",
+        "nobody is in the failed VM any more: no way led into the VM",
         "nobody is in the failed VM any more",
         "the failed VM could not be held: failure",
         "the build-vm is not held any more: it failed",

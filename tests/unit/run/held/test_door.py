@@ -97,6 +97,22 @@ async def test_whoever_is_let_in_as_the_door_is_shut_gets_no_shell(
     assert (entered, closed) == (["somebody"], ["closed", "closed"])
 
 
+@pytest.mark.parametrize("error", [ValueError("no number"), OSError("no file"), ZeroDivisionError()])
+async def test_a_visit_that_fails_is_in_the_log_and_the_next_is_let_in(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    async def fails(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(door.OPEN)
+        await writer.drain()
+        raise error
+
+    async with door.opened(tmp_path, private_key="key", session=fails):
+        for _ in range(2):
+            with await asyncio.to_thread(door.knock, tmp_path, door.ENTER) as inside:
+                assert await asyncio.to_thread(inside.recv, 1) == b""
+    assert [record.exc_info[1] for record in caplog.records if record.exc_info] == [error, error]
+
+
 async def test_other_words_open_no_door(tmp_path: Path) -> None:
     async with door.opened(tmp_path, private_key="key", session=echoed) as released:
         for word in (b"please\n", b"x" * 1000):
