@@ -123,18 +123,17 @@ async def visit(
         from_port, to_port = port
         leading = asyncio.create_task(_led(reader, to_port, (End.VISITOR, End.PORT)))
         answering = asyncio.create_task(_led(from_port, writer, (End.PORT, End.VISITOR), from_vm))
-        both = (leading, answering)
         try:
-            either: list[asyncio.Future[Any]] = [*both, group.machine.unheard]
+            either: list[asyncio.Future[Any]] = [leading, answering, group.machine.unheard]
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if group.machine.unheard.done():
                 raise group.machine.unheard.result()
-            if End.PORT in {task.result() for task in both if task.done()}:
+            if End.PORT in {task.result() for task in (leading, answering) if task.done()}:
                 await _check_end(group, has_led=came > 0, said=said)
         finally:
-            for task in both:
+            for task in (leading, answering):
                 task.cancel()
-            await asyncio.gather(*both, return_exceptions=True)
+            await asyncio.gather(leading, answering, return_exceptions=True)
     with contextlib.suppress(OSError):
         await writer.drain()
 
