@@ -4,7 +4,7 @@
 
 CPU time of a process and its children, from the kernel (wait4(2)), the median of N rounds; in each round everything is
 started once, so a busy machine slows all of it. Ends with status 1 when a limit is passed: 10 for help, version and
-completion, 30 for `validate` and `run list` among N past runs.
+completion, 30 for `validate`, `explain CODE` and `run list` among N past runs.
 """
 
 import argparse
@@ -32,7 +32,7 @@ HELP = (
     "template create --help",
 )
 COMPLETIONS = ("vmkiln ", "vmkiln run ", "vmkiln build --")
-WORK = ("run list", f"validate {ROOT / 'examples/hello-linux/template.json'}")
+WORK = ("run list", "explain ResourceNotFound", f"validate {ROOT / 'examples/hello-linux/template.json'}")
 
 
 def cpu_seconds(arguments: list[str], environment: dict[str, str]) -> float:

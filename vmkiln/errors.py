@@ -11,7 +11,7 @@ VmkilnError                      anything we report; carries an optional hint sa
 ├── HostUnfit                    this machine lacks something a build needs (exit code 3)
 ├── StorageFailed                a file or the database could not be written or read
 │   ├── StorageFull              because the disk is full
-│   ├── DatabaseAway             the database cannot be used now: its server is away, or it is locked for long
+│   ├── DatabaseAway             the database cannot be used now: its server is away, or it is locked long (exit code 3)
 │   │   └── ConnectionGone       the connection ended that was waited with (`store/driver/write_lock.py`)
 │   └── DatabaseMoved            what was in it is in another one now (`store/moving/moved_mark.py`)
 ├── KeyUnavailable               a key that seals or signs is missing, or what it sealed was changed
@@ -188,6 +188,7 @@ class DatabaseAway(StorageFailed):
     """The database cannot be used now: its server is away, it is locked for long, or its disk fails."""
 
     code = "DatabaseAway"
+    exit_code = 3
     is_in_doubt = False  # whether what was to be committed may be done
     outside = "The service's database cannot be used now"
 

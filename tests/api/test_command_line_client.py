@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 from in_process import SUBSCRIPTION, a_template
+from json_contract import check
 from loop_thread import in_a_thread
 from stub_build import stub_build
 from typer.testing import CliRunner, Result
@@ -23,9 +24,11 @@ from vmkiln.api.identity.first_start import ensure_owner, service_directory
 from vmkiln.api.identity.issuer import ensure_issuer
 from vmkiln.api.identity.tls import ensure_tls
 from vmkiln.cli import arm_client
-from vmkiln.cli.arm_client import ArmClient, refusal, seconds_of
+from vmkiln.cli.arm_client import ArmClient, seconds_of
 from vmkiln.cli.commands.access.login import service_url
 from vmkiln.cli.main import app
+from vmkiln.cli.output import error_data
+from vmkiln.cli.service.answers import refusal
 from vmkiln.errors import ArmError, InputError, VmkilnError
 from vmkiln.lifetime import last_words
 from vmkiln.listener import Address, bound, serve
@@ -315,6 +318,30 @@ def test_operations_are_waited_for_and_their_failure_is_told(end: str, is_good: 
 )
 def test_refusals_are_read_in_every_shape(body: bytes, code: str) -> None:
     assert refusal(httpx.Response(409, content=body)).code == code
+
+
+def test_a_refusal_is_told_with_its_details_and_what_helps() -> None:
+    """`vmkiln rest` told of a refused deployment that it was refused, and nothing of why."""
+    inner = [
+        {"code": "BadRequest", "message": "no such size", "target": "properties.vmProfile.vmSize"},
+        {"message": "b"},
+    ]
+    details = [{"code": "ResourceDeploymentFailure", "message": "m", "target": "web", "details": inner}, "odd", {}]
+    body = {"error": {"code": "ResourceNotFound", "message": "refused for b", "details": details}}
+    error = refusal(httpx.Response(404, json=body))
+    assert error.message == "ResourceNotFound: refused for b\n  properties.vmProfile.vmSize: no such size"
+    assert "`vmkiln template list`" in str(error.hint)
+    assert str(error.hint).startswith("mend name")
+    told = error_data(error)["error"]
+    assert [(one["path"], one["message"]) for one in told["details"]] == [
+        ("properties.vmProfile.vmSize", "no such size"), ("", "b"), ("", ""),
+    ]  # fmt: skip
+    check({"error": told}, {"$ref": "#/$defs/error"})
+    deep: dict[str, object] = {"message": "end"}
+    for _ in range(9):
+        deep = {"message": "m", "details": [deep] * 2}
+    error = refusal(httpx.Response(400, json={"error": {"code": "X", "message": "m", "details": [deep]}}))
+    assert len(error.details) <= 100
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("5", 5), ("0", 0), ("9999", 30), ("soon", 1), ("-1", 1), ("", 1)])

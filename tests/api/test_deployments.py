@@ -293,6 +293,9 @@ def test_an_outer_template_asks_for_resources_around_it_by_name(live: InProcess)
     made = live.get(f"{GROUP}/providers/{IDENTITIES}/made").json()["properties"]["clientId"]
     assert found["outputs"]["o"]["value"] == f"{made} {made}"
     assert live.get(f"{GROUP}/providers/{IDENTITIES}/second").json()["tags"] == {"a": made}
+    operations = live.get(f"{DEPLOYMENT}/operations").json()["value"]
+    targets = [one["properties"].get("targetResource", {}).get("resourceName", "") for one in operations]
+    assert targets.count("first") == 1, "what was made before it waited is not made again"
     circle = {"o": {"type": "object", "value": "[reference('inner')]"}}
     itself = nested({"template": {"resources": [], "outputs": circle}})
     assert "wait for one another" in deployed(live, body(itself), path=f"{DEPLOYMENT}-b")["error"]["message"]

@@ -18,7 +18,7 @@ from vmkiln.arm_template.nested_deployment import NestedTemplate, nested_templat
 from vmkiln.arm_template.parameters.declared_type import KINDS, first_mistakes, plain_kind, resolved, unknown_type
 from vmkiln.arm_template.parameters.deployment_parameters import GivenParameter
 from vmkiln.arm_template.plain_text import check_size
-from vmkiln.arm_template.planned_resource import PlannedResource, with_dependencies, wrong_in
+from vmkiln.arm_template.planned_resource import PlannedResource, holds, with_dependencies, wrong_in
 from vmkiln.arm_template.values import kind_of, member
 from vmkiln.azure_names import group_id, subscription_scope
 from vmkiln.errors import Mistake, TemplateInvalid
@@ -136,12 +136,7 @@ class DeploymentPlan(Deployment):
         name = _text(raw, "name", scope, path)
         if parent is not None and "/" not in type_name:
             type_name, name = f"{parent.type}/{type_name}", f"{parent.name}/{name}"
-        condition = member(raw, "condition")
-        is_wanted = condition is None or evaluate_value(condition, scope, member_path(path, "condition")) in (
-            True,
-            "true",
-            "True",
-        )
+        is_wanted = holds(raw, scope, path)
         waits = evaluate_value(member(raw, "dependsOn") or [], scope, member_path(path, "dependsOn"))
         if not isinstance(waits, list) or not all(isinstance(item, str) for item in waits):
             raise TemplateInvalid([Mistake(member_path(path, "dependsOn"), "must be an array of strings")])
@@ -273,13 +268,8 @@ class DeploymentPlan(Deployment):
     def output_is_wanted(self, name: str, runtime: Runtime | None) -> bool:
         """Whether an output's condition keeps it. Raises as `body` does."""
         declared = self.declared_outputs[name]
-        condition = member(declared, "condition") if isinstance(declared, dict) else None
         scope = replace(self._scope, runtime=runtime)
-        return condition is None or evaluate_value(condition, scope, member_path("outputs", name)) not in (
-            False,
-            "false",
-            "False",
-        )
+        return holds(declared if isinstance(declared, dict) else {}, scope, member_path("outputs", name))
 
     def output(self, name: str, runtime: Runtime | None) -> Output | None:
         """One output; None when its condition leaves it out. Raises as `body` does."""
@@ -287,7 +277,10 @@ class DeploymentPlan(Deployment):
         if not isinstance(declared, dict):
             raise TemplateInvalid([Mistake(path, "must be an object with type and value")])
         scope = replace(self._scope, runtime=runtime)
-        kind, is_secure = plain_kind(schema := resolved(declared, self.document, self.budget))
+        try:
+            kind, is_secure = plain_kind(schema := resolved(declared, self.document, self.budget))
+        except ValueError as error:
+            raise TemplateInvalid([Mistake(path, str(error))]) from None
         if kind not in KINDS:
             raise TemplateInvalid([unknown_type(path, declared, schema, of="outputs")])
         if not self.output_is_wanted(name, runtime):

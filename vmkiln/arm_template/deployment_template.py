@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from vmkiln.arm_template.budget import MOST_MISTAKES, VALUES_A_STEP, Budget, some
 from vmkiln.arm_template.deployment_context import DeploymentContext
@@ -22,12 +22,13 @@ from vmkiln.arm_template.parameters.declared_parameter import (
 from vmkiln.arm_template.parameters.declared_type import type_mistakes
 from vmkiln.arm_template.parameters.deployment_parameters import GivenParameter, ParameterUsed, parameter_used
 from vmkiln.arm_template.plain_text import check_size
-from vmkiln.arm_template.values import member
+from vmkiln.arm_template.values import kind_of, member
 from vmkiln.errors import Mistake, TemplateInvalid
 from vmkiln.secrecy.secret_values import SecretValues
 
 NESTED = "microsoft.resources/deployments"
 MAXIMUM_DEPTH = 8  # of deployments in one another
+_Kind = TypeVar("_Kind", list[Any], dict[str, Any])
 
 
 class Deployment:
@@ -42,10 +43,12 @@ class Deployment:
         unknown: Mapping[str, TemplateInvalid] | None = None,
         budget: Budget | None = None,
         secrets: SecretValues | None = None,
+        inside: str = "",
     ) -> None:
         """`unknown` are parameters whose value could not be worked out, with why; they may stay unused.
 
-        `budget` and `secrets` are those of the deployment around this one.
+        `budget` and `secrets` are those of the deployment around this one, `inside` is the path at which this template
+        stands in it, with a dot behind it: so are mistakes in it told.
 
         Raises TemplateInvalid for declarations that cannot be read.
         """
@@ -53,10 +56,11 @@ class Deployment:
         self._children: list[Deployment] = []
         self.given = given
         self.budget = budget if budget is not None else Budget()
-        self._declared = declared_parameters(document, self.budget)
-        self._variables = _object(document, "variables")
+        self.inside = inside
+        self._declared = declared_parameters(document, self.budget, inside)
+        self._variables = _object(document, "variables", inside)
         self._variable_names = {name.lower(): name for name in reversed(self._variables) if name.lower() != "copy"}
-        self._functions = _user_functions(document, self.budget)
+        self._functions = _user_functions(document, self.budget, inside)
         self._resources = member(document, "resources")
         self._values: dict[str, Any] = {}
         self._open: list[str] = []
@@ -113,12 +117,15 @@ class Deployment:
         missing = [p for name, p in self._declared.items() if p.is_required and name not in named]
         for parameter in missing:
             hint = f"--parameters {parameter.name}=VALUE, or a parameter file"
+            if parameter.inside:
+                hint = f"a nested deployment sees only its own: give it in `properties.parameters.{parameter.name}`"
             mistakes.append(Mistake(parameter.path, f"needs a value ({_kind(parameter)})", hint))
         for name, given in self.given.items():
             declared = self._declared.get(name)
             if declared is None:
                 message = "was given, but the template declares no such parameter"
-                mistakes.append(Mistake(member_path("parameters", given.name), message, self._declared_hint()))
+                where = member_path(f"{self.inside.removesuffix('template.')}parameters", given.name)
+                mistakes.append(Mistake(where, message, self._declared_hint()))
                 continue
             is_left_out = given.value is None and declared.declaration.get("nullable") is not True
             if is_left_out and not declared.is_required:
@@ -159,7 +166,7 @@ class Deployment:
 
     def _variable(self, name: str, path: str) -> Any:
         key = self._variable_names.get(name.lower())
-        where = member_path("variables", key or name)
+        where = member_path(f"{self.inside}variables", key or name)
         if key is not None:
             return self._once(where.lower(), path, lambda: evaluate_value(self._variables[key], self._scope, where))
         loops = member(self._variables, "copy")
@@ -171,7 +178,7 @@ class Deployment:
         raise TemplateInvalid([Mistake(path, f"the variable `{name[:80]}` does not exist", known)])
 
     def _loop(self, loop: Mapping[str, Any]) -> list[Any]:
-        return copied(loop, self._scope, "variables")[1]
+        return copied(loop, self._scope, f"{self.inside}variables")[1]
 
     def _user_function(self, name: str, path: str) -> UserFunction | None:  # noqa: ARG002 (Scope gives the place)
         return self._functions.get(name.lower())
@@ -199,7 +206,7 @@ def _with_way_out(error: TemplateInvalid, parameter: DeclaredParameter) -> Templ
     return TemplateInvalid(
         [
             replace(mistake, hint=f"{mistake.hint}; {way}" if mistake.hint else way.removeprefix("or "))
-            if "--parameters" not in (mistake.hint or "")
+            if not parameter.inside and "--parameters" not in (mistake.hint or "")
             else mistake
             for mistake in error.mistakes
         ]
@@ -213,29 +220,45 @@ def _kind(parameter: DeclaredParameter) -> str:
     return f"{'secure ' if parameter.is_secure else ''}{parameter.type}"
 
 
-def _object(document: Mapping[str, Any], name: str) -> dict[str, Any]:
+def _object(document: Mapping[str, Any], name: str, inside: str) -> dict[str, Any]:
     found = member(document, name) or {}
     if not isinstance(found, dict):
-        raise TemplateInvalid([Mistake(name, "must be an object")])
+        raise TemplateInvalid([Mistake(f"{inside}{name}", "must be an object")])
     return found
 
 
-def _user_functions(document: Mapping[str, Any], budget: Budget) -> dict[str, UserFunction]:
+def _user_functions(document: Mapping[str, Any], budget: Budget, inside: str) -> dict[str, UserFunction]:
+    """The functions that a template defines, by namespace and name in lower case.
+
+    Raises TemplateInvalid for what is none: left out, it would be told only where it is called.
+    """
     found: dict[str, UserFunction] = {}
-    spaces = member(document, "functions") or []
-    for space in spaces if isinstance(spaces, list) else []:
-        members = member(space, "members") if isinstance(space, dict) else None
-        for name, function in members.items() if isinstance(members, dict) else []:
-            output = member(function, "output") if isinstance(function, dict) else None
-            if not isinstance(output, dict):
-                continue
-            parameters = [item for item in member(function, "parameters") or [] if isinstance(item, dict)]
+    where = f"{inside}functions"
+    for index, space in enumerate(_of_kind(list, member(document, "functions"), where)):
+        place = member_path(where, index)
+        members = _of_kind(dict, member(_of_kind(dict, space, place), "members"), member_path(place, "members"))
+        for name, function in members.items():
+            path = member_path(member_path(place, "members"), name)
+            declared = _of_kind(dict, function, path)
+            output = _of_kind(dict, member(declared, "output"), member_path(path, "output"))
+            listed = _of_kind(list, member(declared, "parameters"), member_path(path, "parameters"))
+            parameters = [_of_kind(dict, item, member_path(path, "parameters")) for item in listed]
             names = tuple(str(member(item, "name")) for item in parameters)
             key = f"{member(space, 'namespace')}.{name}".lower()
             found[key] = UserFunction(
                 names, member(output, "value"), partial(_argument_mistakes, parameters, (document, budget))
             )
     return found
+
+
+def _of_kind(kind: type[_Kind], value: Any, path: str) -> _Kind:
+    """A part of a declaration, or an empty one where there is none. Raises TemplateInvalid for another kind."""
+    if isinstance(value, kind):
+        return value
+    if value:
+        wanted = "an array" if kind is list else "an object"
+        raise TemplateInvalid([Mistake(path, f"must be {wanted}, not {kind_of(value)}")])
+    return kind()
 
 
 def _argument_mistakes(

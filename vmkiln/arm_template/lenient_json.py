@@ -21,6 +21,7 @@ _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _PLAIN = re.compile(r'[^"\\\x00-\x08\x0b\x0c\x0e-\x1f]*')
 _PLAIN_SINGLE = re.compile(r"[^'\\\x00-\x08\x0b\x0c\x0e-\x1f]*")
 _NAME = re.compile(r"[A-Za-z_$][\w$]*")
+_YAML_BEGINS = re.compile(r"---\s|[A-Za-z$][\w.$-]*:\s")
 _WORD = re.compile(r"[A-Za-z]+")
 _BARE = re.compile(
     r"<[A-Za-z][\w .\-/]{0,80}>|\{\{\s*[A-Za-z][\w .\-]{0,80}?\s*\}\}|#\{\s*[A-Za-z][\w .\-]{0,80}?\s*\}#"
@@ -112,7 +113,10 @@ class _Reader:
             self._at = word.end()
             return _WORDS[word[0]]
         shown = word[0] if word else self._text[self._at]
-        raise self._refusal(f"expected a JSON value, found {shown[:40]!r}", hint="text must stand in double quotes")
+        hint = "text must stand in double quotes"
+        if depth == 1 and _YAML_BEGINS.match(self._text, self._at):
+            hint = "it looks like YAML: give the file a name that ends in .yaml"
+        raise self._refusal(f"expected a JSON value, found {shown[:40]!r}", hint=hint)
 
     def _object(self, depth: int) -> dict[str, Any]:
         found: dict[str, Any] = {}

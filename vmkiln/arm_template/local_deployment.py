@@ -24,6 +24,7 @@ from vmkiln.arm_template.parameters.given_references import GivenReferences
 from vmkiln.arm_template.plain_text import check_size
 from vmkiln.arm_template.planned_resource import (
     PlannedResource,
+    holds,
     left_out,
     names_of,
     plain_name,
@@ -70,9 +71,10 @@ class LocalDeployment(DeploymentPlan):
         references: GivenReferences | None = None,
         parent: "LocalDeployment | None" = None,
         budget: Budget | None = None,
+        inside: str = "",
     ) -> None:
         secrets = parent._scope.secrets if parent is not None else None
-        super().__init__(document, given, context, unknown=unknown, budget=budget, secrets=secrets)
+        super().__init__(document, given, context, unknown=unknown, budget=budget, secrets=secrets, inside=inside)
         self._references = references or GivenReferences()
         self._parent = parent
         self._known: list[PlannedResource] | None = None
@@ -120,20 +122,19 @@ class LocalDeployment(DeploymentPlan):
             hint = "linked deployments are not fetched: give the template in which the resource stands"
         raise TemplateInvalid([Mistake("resources", message, hint)])
 
-    def image_templates(self, inside: str = "", depth: int = 1) -> Iterator[FoundTemplate]:
+    def image_templates(self, depth: int = 1) -> Iterator[FoundTemplate]:
         """The image templates of the deployment, those of its loops and of deployments nested in it too."""
         for path, _, raw in entries_of(self._resources):
-            yield from self._templates_at(raw, path, inside)
+            yield from self._templates_at(raw, path)
         if depth >= MAXIMUM_DEPTH:
             return
         for item in self.known():
             if item.type.lower() != NESTED or not self._may_hold_one(item):
                 continue
             if not item.is_wanted:
-                self._left_out.append(f"{inside}{item.path}")
+                self._left_out.append(f"{self.inside}{item.path}")
                 continue
-            child = self.nested_deployment(item)
-            yield from child.image_templates(f"{inside}{item.path}.properties.template.", depth + 1)
+            yield from self.nested_deployment(item).image_templates(depth + 1)
 
     def _may_hold_one(self, item: PlannedResource) -> bool:
         """Whether an image template may be in a nested deployment; a linked one is not looked into."""
@@ -146,16 +147,16 @@ class LocalDeployment(DeploymentPlan):
             self._closed += error.mistakes  # told when no image template is found elsewhere
             return False
 
-    def _templates_at(self, raw: Mapping[str, Any], path: str, inside: str) -> Iterator[FoundTemplate]:
+    def _templates_at(self, raw: Mapping[str, Any], path: str) -> Iterator[FoundTemplate]:
         """The image templates that one entry makes, or its children, which is where their type may stand too."""
         is_one = _type(raw) in IMAGE_TEMPLATE_TYPES and member(raw, "existing") is not True
         for _, _, scope in instances_of(raw, self._scope, path) if is_one else ():
-            if _is_wanted(raw, scope, path):
-                yield FoundTemplate(f"{inside}{path}", raw, replace(scope, runtime=self.answer))
+            if holds(raw, scope, path):
+                yield FoundTemplate(f"{self.inside}{path}", raw, replace(scope, runtime=self.answer))
             else:
-                self._left_out.append(f"{inside}{path}")
+                self._left_out.append(f"{self.inside}{path}")
         for child_path, _, child in entries_of(member(raw, "resources") or [], f"{path}.resources"):
-            yield from self._templates_at(child, child_path, inside)
+            yield from self._templates_at(child, child_path)
 
     # what is known of the resources
 
@@ -201,7 +202,8 @@ class LocalDeployment(DeploymentPlan):
 
     def _enter(self, resource: PlannedResource) -> "LocalDeployment":
         nested, context = self.nested(resource, self.answer), self.context_of(resource)
-        inherited: dict[str, Any] = {"references": self._references, "parent": self}
+        inside = f"{self.inside}{resource.path}.properties.template."
+        inherited: dict[str, Any] = {"references": self._references, "parent": self, "inside": inside}
         if not nested.is_inner:
             outer = LocalDeployment({**nested.template, "parameters": {}}, {}, context, budget=self.budget, **inherited)
             outer.see_through(resource.scope)
@@ -368,15 +370,6 @@ def _not_known(function: str, asked: str, path: str, why: str) -> Mistake:
         message,
         f"give it: --reference '{shown}={{...}}', or a parameter in its place",
         kind=MistakeKind.NOT_KNOWN_HERE,
-    )
-
-
-def _is_wanted(raw: Mapping[str, Any], scope: Scope, path: str) -> bool:
-    condition = member(raw, "condition")
-    return condition is None or evaluate_value(condition, scope, member_path(path, "condition")) in (
-        True,
-        "true",
-        "True",
     )
 
 

@@ -17,8 +17,9 @@ from typing import Any, Protocol
 
 from vmkiln.arm_template.budget import LETTERS_A_STEP, Budget
 from vmkiln.arm_template.deployment_template import NESTED
-from vmkiln.arm_template.evaluation import Scope, count_steps
+from vmkiln.arm_template.evaluation import Scope, count_steps, evaluate_value
 from vmkiln.arm_template.json_path import member_path
+from vmkiln.arm_template.values import kind_of, member
 from vmkiln.errors import Mistake, MistakeKind, TemplateInvalid
 
 RESOURCES_A_STEP = 4  # that are looked at for the one that a name means
@@ -50,6 +51,22 @@ class PlannedResource:
     scope: Scope
     waits_for: frozenset[str] = frozenset()
     unknown: tuple[str, ...] = ()
+
+
+def holds(raw: Mapping[str, Any], scope: Scope, path: str) -> bool:
+    """Whether the `condition` of a resource or an output at `path` keeps it; without one it is kept.
+
+    Raises TemplateInvalid for one that is neither true nor false: Azure refuses it, and left out in silence it is not.
+    """
+    condition, where = member(raw, "condition"), member_path(path, "condition")
+    if condition is None:
+        return True
+    found = evaluate_value(condition, scope, where)
+    found = {"true": True, "false": False}.get(found.lower(), found) if isinstance(found, str) else found
+    if isinstance(found, bool):
+        return found
+    hint = "an expression that gives one of the two stands in brackets: \"[equals(parameters('a'), 'b')]\""
+    raise TemplateInvalid([Mistake(where, f"must be true or false, not {kind_of(found)}", hint)])
 
 
 def with_dependencies(resources: Sequence[PlannedResource]) -> list[PlannedResource]:

@@ -23,7 +23,7 @@ from vmkiln.api.identity.first_start import owner_file, read_credentials, servic
 from vmkiln.api.identity.issuer import ensure_issuer
 from vmkiln.cli.contexts import Context
 from vmkiln.cli.output import say
-from vmkiln.cli.service.answers import OTHER_SERVICE, ServiceAway, UnexpectedAnswer, body_of
+from vmkiln.cli.service.answers import OTHER_SERVICE, ServiceAway, UnexpectedAnswer, body_of, refusal
 from vmkiln.errors import ArmError, InputError, VmkilnError
 from vmkiln.fleet.host_identity import HostIdentity
 from vmkiln.preparation import opened_store
@@ -263,21 +263,6 @@ def _pause_behind(found: httpx.Response) -> float:
 def seconds_of(retry_after: str) -> float:
     """How long to wait, from a Retry-After header; pure."""
     return min(float(retry_after), MOST_PAUSE_SECONDS) if retry_after.isdecimal() else 1.0
-
-
-def refusal(answer: httpx.Response) -> ArmError:
-    """What an answer of 400 and above says, in the shapes of ARM and of OAuth; pure."""
-    try:
-        found = answer.json()
-    except (ValueError, RecursionError):
-        found = None
-    found = found if isinstance(found, dict) else {}
-    inner = found.get("error", found)
-    if isinstance(inner, dict) and inner.get("code"):
-        return ArmError(answer.status_code, str(inner["code"]), f"{inner['code']}: {inner.get('message', '')}")
-    if isinstance(inner, str):
-        return ArmError(answer.status_code, inner, str(found.get("error_description") or inner))
-    return ArmError(answer.status_code, UnexpectedAnswer.code, f"the service answered {answer.status_code}")
 
 
 def trust(authority: str) -> ssl.SSLContext:

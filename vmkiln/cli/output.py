@@ -12,7 +12,7 @@ import typer
 
 from vmkiln.azure_names import utc_text
 from vmkiln.cli import invocation
-from vmkiln.errors import InputError, Mistake, VmkilnError
+from vmkiln.errors import ArmError, InputError, Mistake, VmkilnError
 from vmkiln.harmless_text import with_whole_letters
 
 if TYPE_CHECKING:
@@ -64,6 +64,9 @@ def moment_text(moment: datetime) -> str:
 def error_data(error: VmkilnError) -> dict[str, Any]:
     """An error as `--json` prints it: its code, words, what to do, and one entry for each mistake; pure."""
     details = mistakes_data(getattr(error, "mistakes", ()))  # of a template
+    if isinstance(error, ArmError):
+        said = [Mistake(str(one.get("target", "")), str(one.get("message", ""))) for one in error.details]
+        details = mistakes_data(said)
     return told_error(error.code, error.message, hint=error.hint, exit_code=error.exit_code, details=details)
 
 

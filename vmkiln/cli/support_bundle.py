@@ -130,6 +130,7 @@ async def collected(
     Raises: `InputError` when there is no such run.
     """
     masked = Masked(known_secrets(settings, environment))
+    of_store = await _from_store(settings, open_store, run_id)  # first: an examination takes minutes
     files: list[BundledFile] = []
 
     def add(name: str, about: str, content: Any, *, is_log: bool = False) -> None:
@@ -142,7 +143,7 @@ async def collected(
     add("files.txt", "names, sizes and modes in the state directory", "\n".join(_files(settings.home)))
     for unit in UNITS:
         add(f"{unit}.log", f"the end of the log of {unit}", await _journal(unit), is_log=True)
-    for name, about, content in await _from_store(settings, open_store, run_id):
+    for name, about, content in of_store:
         add(name, about, content, is_log=name.endswith(".log"))
     told = "".join(f"{file.name:<32} {len(file.text.encode()):>9} bytes  {file.about}\n" for file in files)
     return [BundledFile("README.txt", "what is in this file", README.format(mask=MASK) + told), *files]

@@ -218,7 +218,8 @@ class Hosting:
 
     async def _leave(self) -> None:
         with contextlib.suppress(DatabaseAway):
-            await in_round(self._store.hosts.leave, self._incarnation)
+            leave = functools.partial(self._store.hosts.leave, is_brief=self._identity.is_embedded)
+            await in_round(leave, self._incarnation)
 
     # rounds
 

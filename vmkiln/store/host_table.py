@@ -139,14 +139,19 @@ class HostTable:
         with self._connections.begin() as connection:
             connection.execute(hosts.update().where(hosts.c.incarnation == incarnation).values(**values))
 
-    def leave(self, incarnation: str) -> None:
+    def leave(self, incarnation: str, *, is_brief: bool = False) -> None:
         """Record that a host ends in order: it gets no runs any more, and what it still has is given to others.
 
-        One that was given up for dead before stays dead.
+        One that was given up for dead before stays dead. One that `is_brief`, a command that built for itself, is
+        forgotten when it has nothing: it is no host that anybody looks for. One that drains counts when it comes back.
         """
         with self._connections.begin() as connection:
             mine = sa.and_(hosts.c.incarnation == incarnation, hosts.c.is_dead.is_(False))
-            connection.execute(hosts.update().where(mine).values(is_dead=True, is_stopped=True))
+            left = connection.execute(hosts.update().where(mine).values(is_dead=True, is_stopped=True)).rowcount
+            if is_brief and left:
+                kept = sa.select(reservations.c.incarnation)
+                ours = hosts.c.incarnation == incarnation, hosts.c.incarnation.not_in(kept)
+                connection.execute(hosts.delete().where(*ours, hosts.c.is_draining.is_(False)))
 
     def give_up(self, *, besides: str, may: Callable[[], bool] = lambda: True) -> list[HostRow]:
         """Mark hosts dead whose lease has run out, but never the one who asks (`besides`); returns them.

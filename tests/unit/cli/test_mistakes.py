@@ -56,7 +56,7 @@ WRONG_WORDS = (
     (("validate", "nothing.json"), "there is no file"),
     (("validate", "."), "is a folder"),
     (("validate", "empty.json"), "empty.json"),
-    (("validate", "yaml.json"), "yaml.json:1:1: expected"),
+    (("validate", "yaml.json"), "it looks like YAML: give the file a name that ends in .yaml"),
     (("validate", "script.json"), "script.json:1:1: expected"),
     (("validate", "comma.json"), "comma.json:3:3: expected"),
     (("validate", "good.json", "--parameters", "parameters.json"), "unknown"),

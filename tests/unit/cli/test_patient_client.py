@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from vmkiln.cli import arm_client
-from vmkiln.cli.arm_client import ArmClient, refusal
+from vmkiln.cli.arm_client import ArmClient
 from vmkiln.cli.contexts import Context
-from vmkiln.cli.service.answers import Body, ServiceAway, UnexpectedAnswer, body_of
+from vmkiln.cli.service.answers import Body, ServiceAway, UnexpectedAnswer, body_of, refusal
 from vmkiln.errors import ArmError, InputError
 
 Answer = httpx.Response | type[Exception] | Exception

@@ -105,6 +105,23 @@ def test_validate_and_the_list_of_runs_import_little(tmp_path: Path) -> None:
         assert imported & HEAVY <= NEEDED_TO_CHECK_TEMPLATES
 
 
+def test_an_error_code_is_explained_without_the_schema_of_templates(tmp_path: Path) -> None:
+    """It took longer than all other short commands: each error is a class that stands where it is raised."""
+    program = """
+import sys
+from vmkiln.cli import main
+try:
+    main.main(["explain", "resourcenotfound"])
+except SystemExit as ended:
+    late = {"vmkiln.template.image_template", "vmkiln.buildable", "vmkiln.provisioning", "vmkiln.cli.arm_client"}
+    print(ended.code or 0, sorted(late & sys.modules.keys()))
+"""
+    environment = {"HOME": str(tmp_path), "VMKILN_HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "0 []"
+
+
 def test_a_resource_is_checked_without_the_language_of_deployments(tmp_path: Path) -> None:
     program = """
 import sys

@@ -133,9 +133,14 @@ def test_each_part_has_a_limit_and_a_log_keeps_its_end(settings: Settings, tmp_p
 
 @pytest.mark.usefixtures("settings")
 def test_it_says_no_to_an_unknown_run_and_overwrites_nothing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = tmp_path / "bundle.tar.gz"
+    examined: list[object] = []
+    with monkeypatch.context() as patch:
+        patch.setattr("vmkiln.host.doctor.examination.examine", examined.append)
+        assert vmkiln("support-bundle", "--run", "9999", "--output", str(target)) == 2
+    assert examined == [], "that takes minutes"
     assert vmkiln("support-bundle", "--run", "9999", "--output", str(target), "--no-examine") == 2
     assert "9999" in capsys.readouterr().err
     assert not target.exists()

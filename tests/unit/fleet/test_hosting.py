@@ -60,8 +60,8 @@ async def test_a_host_that_leaves_does_not_take_its_lease_for_lost(
         lost: list[str] = []
         leave = store.hosts.leave
 
-        def slowly(incarnation: str) -> None:
-            leave(incarnation)
+        def slowly(incarnation: str, *, is_brief: bool) -> None:
+            leave(incarnation, is_brief=is_brief)
             time.sleep(3 * LEASE_SECONDS)  # it would be renewed meanwhile
 
         monkeypatch.setattr(store.hosts, "leave", slowly)
@@ -70,6 +70,14 @@ async def test_a_host_that_leaves_does_not_take_its_lease_for_lost(
             pass
         assert lost == []
         assert [host.is_dead for host in store.hosts.all()] == [True]
+
+
+async def test_a_command_in_whose_process_a_host_was_leaves_none_behind(tmp_path: Path) -> None:
+    with opened(tmp_path / "db") as store:
+        identity = HostIdentity("here", is_embedded=True)
+        async with at_work(Hosting(Settings(tmp_path), store, HostDuties(build), identity)):
+            assert [host.name for host in store.hosts.live()] == ["here"]
+        assert store.hosts.all() == []
 
 
 def hosting_of(store: Store, home: Path) -> Hosting:

@@ -241,6 +241,22 @@ def test_a_host_that_was_stopped_is_told_from_a_dead_one(store: Store) -> None:
     assert [host.state_at(store.hosts.now()) for host in store.hosts.all()] == ["Stopped", "Dead"]
 
 
+@pytest.mark.parametrize("keeps", ["nothing", "a run", "its draining", "its death"])
+def test_a_command_that_built_for_itself_is_no_host_afterwards(store: Store, keeps: str) -> None:
+    """Each `vmkiln template run` without a service left a host that was Stopped, for a day."""
+    register(store, "a", lease_seconds=0.05 if keeps == "its death" else 60.0)
+    if keeps == "a run":
+        a_run(store, "r1")
+        assert reserve(store, "r1", incarnation="a-incarnation") == ["r1"]
+    elif keeps == "its draining":
+        store.hosts.drain("a", is_draining=True)
+    elif keeps == "its death":
+        time.sleep(0.1)
+        store.hosts.give_up(besides="")
+    store.hosts.leave("a-incarnation", is_brief=True)
+    assert [host.name for host in store.hosts.all()] == ([] if keeps == "nothing" else ["a"])
+
+
 def writes(store: Store) -> Sequence[tuple[str, object]]:
     """Everything that a run's host may write of it."""
     return [

@@ -95,18 +95,22 @@ class DeploymentRun:
         self._answers: dict[str, Mapping[str, Any]] = {}
         self._inner: dict[str, list[str]] = {}  # what nested deployments made, by their keys
         self._outputs: dict[str, Mapping[str, Any]] = {}  # of nested deployments, secure ones too
+        self._children: dict[str, DeploymentRun] = {}  # those begun, by their keys
+        self._pending = [item for item in self._resources if item.is_wanted and not item.is_existing]
+        self._finished = {item.key for item in self._resources if not item.is_wanted or item.is_existing}
+        self._waits = {item.key: set(item.waits_for) for item in self._pending}
+        self._made: list[str] = []
+        self._failures: list[Mapping[str, Any]] = []
 
     def carry_out(self) -> tuple[dict[str, Any], list[str]]:
-        """Make everything; gives the outputs and the ids of what was made. Raises: `ArmError`, `TemplateInvalid`."""
-        pending = [item for item in self._resources if item.is_wanted and not item.is_existing]
-        finished = {item.key for item in self._resources if item not in pending}
-        waits = {item.key: set(item.waits_for) for item in pending}
-        made: list[str] = []
-        failures: list[Mapping[str, Any]] = []
-        while pending:
+        """Make everything; gives the outputs and the ids of what was made. Raises: `ArmError`, `TemplateInvalid`.
+
+        After a `NotReady` it is called again when that is there, and goes on with what is not made yet.
+        """
+        while self._pending:
             moved = False
-            for resource in list(pending):
-                if waits[resource.key] - finished:
+            for resource in list(self._pending):
+                if self._waits[resource.key] - self._finished:
                     continue
                 self._check_cancelled()
                 try:
@@ -114,24 +118,24 @@ class DeploymentRun:
                 except NotReady as not_ready:
                     if not_ready.outside:
                         raise
-                    waits[resource.key].add(not_ready.key)
+                    self._waits[resource.key].add(not_ready.key)
                     continue
                 moved = True
-                pending.remove(resource)
+                self._pending.remove(resource)
                 if error:
-                    failures.append(error)
+                    self._failures.append(error)
                 else:
-                    finished.add(resource.key)
-                    made += self._inner.get(resource.key, [resource.id])
+                    self._finished.add(resource.key)
+                    self._made += self._inner.get(resource.key, [resource.id])
             if not moved:
                 break
-        if failures:
-            raise DeploymentFailed(failures)
-        if pending:
-            names = ", ".join(item.name for item in pending)
+        if self._failures:
+            raise DeploymentFailed(self._failures)
+        if self._pending:
+            names = ", ".join(item.name for item in self._pending)
             message = f"Circular dependency detected: {names} wait for one another."
             raise ArmError(400, "InvalidTemplate", f"Deployment template validation failed: '{message}'")
-        return self.outputs(), made
+        return self.outputs(), self._made
 
     def body(self, resource: PlannedResource) -> dict[str, Any]:
         """What is put for a resource, after a trial. Raises: `TemplateInvalid`, `NotReady`."""
@@ -202,10 +206,11 @@ class DeploymentRun:
 
     def _nested(self, resource: PlannedResource) -> Answer:
         """A deployment of its own, put with its expressions worked out as far as its scope says."""
-        run = self.child(resource)
+        run = self._children.get(resource.key) or self.child(resource)
+        self._children[resource.key] = run
         try:
             outputs, made = run.carry_out()
-        except NotReady as not_ready:  # it asks for one of ours: it is carried out again when that is there
+        except NotReady as not_ready:  # it asks for one of ours: it goes on when that is there
             raise NotReady(not_ready.key, not_ready.outside - 1) from None
         properties = {
             "provisioningState": ProvisioningState.SUCCEEDED,

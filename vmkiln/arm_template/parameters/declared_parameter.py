@@ -27,7 +27,8 @@ from vmkiln.errors import Mistake, TemplateInvalid
 class DeclaredParameter:
     """One parameter: its type in lower case without "secure" and its declaration, limits included.
 
-    `document` is the template, whose `definitions` the declaration may name.
+    `document` is the template, whose `definitions` the declaration may name; `inside` the path at which that stands,
+    with a dot behind it, where it is nested in another.
     """
 
     name: str
@@ -35,11 +36,12 @@ class DeclaredParameter:
     is_secure: bool
     declaration: Mapping[str, Any]
     document: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    inside: str = ""
 
     @property
     def path(self) -> str:
         """Where it is declared."""
-        return member_path("parameters", self.name)
+        return member_path(f"{self.inside}parameters", self.name)
 
     @property
     def is_required(self) -> bool:
@@ -47,15 +49,15 @@ class DeclaredParameter:
         return "defaultValue" not in self.declaration and self.declaration.get("nullable") is not True
 
 
-def declared_parameters(document: Mapping[str, Any], budget: Budget) -> dict[str, DeclaredParameter]:
+def declared_parameters(document: Mapping[str, Any], budget: Budget, inside: str = "") -> dict[str, DeclaredParameter]:
     """What a template declares, by lower-case name. Raises TemplateInvalid with every mistake in the declarations."""
     found: dict[str, DeclaredParameter] = {}
     mistakes: list[Mistake] = []
     declarations = member(document, "parameters") or {}
     if not isinstance(declarations, dict):
-        raise TemplateInvalid([Mistake("parameters", "must be an object")])
+        raise TemplateInvalid([Mistake(f"{inside}parameters", "must be an object")])
     for name, declaration in declarations.items():
-        path = member_path("parameters", name)
+        path = member_path(f"{inside}parameters", name)
         if not isinstance(declaration, dict):
             mistakes.append(Mistake(path, "must be an object with a `type`"))
             continue
@@ -69,7 +71,7 @@ def declared_parameters(document: Mapping[str, Any], budget: Budget) -> dict[str
         elif name.lower() in found:
             mistakes.append(Mistake(path, "is declared twice: names are without regard to case"))
         else:
-            found[name.lower()] = DeclaredParameter(name, kind, is_secure, schema, document)
+            found[name.lower()] = DeclaredParameter(name, kind, is_secure, schema, document, inside)
         if len(mistakes) >= MOST_MISTAKES:
             break
     if mistakes:

@@ -38,7 +38,7 @@ Schema = Mapping[str, Any]
 def resolved(declaration: Schema, document: Schema, budget: Budget) -> dict[str, Any]:
     """A declaration with what its `$ref` names taken in, and members spelled as Azure spells them; pure.
 
-    What stands beside a `$ref` wins. A `$ref` to nothing leaves no `type`.
+    What stands beside a `$ref` wins. A `$ref` to nothing leaves no `type`. Raises ValueError for a circle of them.
     """
     found: dict[str, Any] = {}
     here: Any = declaration
@@ -57,6 +57,8 @@ def resolved(declaration: Schema, document: Schema, budget: Budget) -> dict[str,
         for step in reference.split("/")[1:]:
             inside = member_of(here, step.replace("~1", "/").replace("~0", "~"), budget)
             here = inside[0] if inside else None
+    else:
+        raise ValueError("its `$ref` leads in a circle, or through too many others")
     return found
 
 
@@ -117,7 +119,8 @@ def _member_mistakes(
 ) -> Iterator[Mistake]:
     chosen = schema.get("discriminator")
     if isinstance(chosen, dict):
-        name, choices = str(member(chosen, "propertyName")), member(chosen, "mapping") or {}
+        name, choices = str(member(chosen, "propertyName")), member(chosen, "mapping")
+        choices = choices if isinstance(choices, dict) else {}
         where = member_path(path, name)
         given = member_of(value, name, budget)
         if given is None:

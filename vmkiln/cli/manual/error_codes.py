@@ -1,6 +1,6 @@
 """What each error code means and what to do about it, of the command line, of runs and of the service.
 
-Source: `error_codes.txt`; a test finds the codes in the source and misses the ones that are not in it.
+Source: `error_codes.txt`, so that telling one imports nothing of what raises it; tests hold it against the source.
 """
 
 from dataclasses import dataclass
@@ -11,17 +11,28 @@ FILE = Path(__file__).with_name("error_codes.txt")
 
 @dataclass(frozen=True)
 class ErrorCode:
-    """A code as programs see it, what it means, and what to do."""
+    """A code as programs see it, what it means, what to do, and the exit code where a command of ours ends with it."""
 
     code: str
     about: str
     cure: str
+    exit_code: int | None = None
 
 
 def error_codes() -> tuple[ErrorCode, ...]:
     """All of them, in the order of the alphabet."""
     lines = FILE.read_text(encoding="utf-8").splitlines()
-    return tuple(ErrorCode(*line.split("|")) for line in lines if not line.startswith("#"))
+    return tuple(_read(*line.split("|")) for line in lines if not line.startswith("#"))
+
+
+def _read(code: str, about: str, cure: str, exit_code: str = "") -> ErrorCode:
+    return ErrorCode(code, about, cure, int(exit_code) if exit_code else None)
+
+
+def cure_of(code: str) -> str | None:
+    """What to do about an error, as a hint has it: a part of a sentence; None for a code that is not known."""
+    cure = next((one.cure for one in error_codes() if one.code == code), "").rstrip(".")
+    return (cure[0].lower() + cure[1:] if cure[1:2].islower() else cure) or None
 
 
 def reference_page() -> str:

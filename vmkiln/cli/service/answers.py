@@ -1,14 +1,18 @@
 """What a service answers, as the command line reads it: an answer of another kind is told as that."""
 
 import json
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import httpx
 
-from vmkiln.errors import VmkilnError
+from vmkiln.cli.manual.error_codes import cure_of
+from vmkiln.errors import ArmError, VmkilnError
 from vmkiln.harmless_text import harmless
 
 SHOWN_LETTERS = 80  # of an answer that is none
+MOST_DETAILS = 100  # of a refusal that are told
+MOST_DEPTH = 5  # of details of details
 
 
 class ServiceAway(VmkilnError):
@@ -54,3 +58,37 @@ def body_of(found: httpx.Response) -> Body:
             hint=OTHER_SERVICE,
         )
     return body
+
+
+def refusal(answer: httpx.Response) -> ArmError:
+    """What an answer of 400 and above says, in the shapes of ARM and of OAuth, with what helps; pure."""
+    try:
+        found = answer.json()
+    except (ValueError, RecursionError):
+        found = None
+    found = found if isinstance(found, dict) else {}
+    inner = found.get("error", found)
+    status = answer.status_code
+    if isinstance(inner, dict) and inner.get("code"):
+        code, message = str(inner["code"]), str(inner.get("message", ""))
+        details = list(_details(inner, MOST_DEPTH))[:MOST_DETAILS]
+        more = [text for one in details if (text := _line_of(one)) and one["message"] not in message]
+        told = "\n  ".join([f"{code}: {message}", *more])
+        return ArmError(status, code, told, details=details, hint=cure_of(code))
+    if isinstance(inner, str):
+        return ArmError(status, inner, str(found.get("error_description") or inner), hint=cure_of(inner))
+    return ArmError(status, UnexpectedAnswer.code, f"the service answered {status}", hint=OTHER_SERVICE)
+
+
+def _details(error: Mapping[str, Any], depth: int) -> Iterator[dict[str, str]]:
+    """The innermost errors of a refusal: what each is about, and its words; pure."""
+    below = error.get("details")
+    for one in below if isinstance(below, list) else ():
+        if not isinstance(one, dict):
+            continue
+        inner = list(_details(one, depth - 1)) if depth > 1 else []
+        yield from inner or [{"target": str(one.get("target") or ""), "message": str(one.get("message") or "")}]
+
+
+def _line_of(detail: Mapping[str, str]) -> str:
+    return ": ".join(part for part in (detail["target"], detail["message"]) if part)

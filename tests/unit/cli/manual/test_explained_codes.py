@@ -1,15 +1,20 @@
 """Every code that an error can have is explained, with what to do about it."""
 
 import re
+from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 from error_codes import PASSED_ON, Source
 from json_contract import check_answer
 
+from vmkiln.azure_names import NEWEST_API_VERSION
+from vmkiln.cli.commands.templates.template_schema import member_paths, template_schema
 from vmkiln.cli.lazy_group import loaded
 from vmkiln.cli.main import Commands
 from vmkiln.cli.manual.error_codes import FILE, error_codes, reference_page
+from vmkiln.errors import ArmError, VmkilnError
 
 ROOT = Path(__file__).parents[4]
 CODE = re.compile(r"[A-Z][A-Za-z]{4,}(_[A-Z][A-Za-z]+)?|(invalid|unauthorized|unsupported)_[a-z_]+")
@@ -50,6 +55,40 @@ def test_each_explanation_is_two_sentences_in_order() -> None:
             assert text == text.strip(), one.code
             assert text.endswith("."), one.code
             assert len(text) <= 120, one.code
+
+
+def kinds_of_errors() -> Iterator[type[VmkilnError]]:
+    """Every error of the package, whichever module it stands in."""
+    for path in sorted((ROOT / "vmkiln").rglob("*.py")):
+        if "Error" in (text := path.read_text()) and re.search(r"^class \w+\(\w*", text, re.MULTILINE):
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            if not name.startswith("vmkiln.store.migrations"):
+                import_module(name)
+    kinds: list[type[VmkilnError]] = [VmkilnError]
+    for kind in kinds:  # grows by those below each
+        yield kind
+        kinds += kind.__subclasses__()
+
+
+def test_each_code_is_explained_with_the_exit_code_of_its_errors() -> None:
+    ends: dict[str, set[int]] = {}
+    for kind in kinds_of_errors():
+        if kind is not ArmError:  # whose code and exit code come with what was answered
+            ends.setdefault(kind.code, set()).add(kind.exit_code)
+    assert len(ends) > 40
+    told = {one.code: one.exit_code for one in error_codes() if one.exit_code is not None}
+    assert told.pop("Aborted") == 1, "a question of ours"
+    assert told.pop("BadUsage") == 2, "of the parser of command lines"
+    assert {code: end for code, end in told.items() if end not in ends.get(code, ())} == {}
+    assert sorted(ends.keys() - told.keys()) == []
+    assert {end for found in ends.values() for end in found} <= {1, 2, 3, 4, 130}, "docs/json.md has them"
+
+
+def test_no_field_has_the_name_of_a_code() -> None:
+    """`explain` looks among the codes first."""
+    fields = {path.lower() for path in member_paths(template_schema(NEWEST_API_VERSION))}
+    shorter = {path.removeprefix("properties.") for path in fields}
+    assert not {one.code.lower() for one in error_codes()} & (fields | shorter)
 
 
 def test_what_to_do_names_commands_that_are_there() -> None:

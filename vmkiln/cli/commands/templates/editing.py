@@ -13,7 +13,7 @@ from vmkiln.azure_names import NEWEST_API_VERSION
 from vmkiln.cli.manual.examples import examples
 from vmkiln.cli.output import answer, say, told_done
 from vmkiln.cli.template_options import JsonOption
-from vmkiln.errors import InputError, TemplateInvalid, VmkilnError
+from vmkiln.errors import InputError, TemplateInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -70,28 +70,17 @@ def explain(
     as_json: JsonOption = False,
 ) -> None:
     """Explain a field of an image template, or an error code: what it is, what is allowed, what is the default."""
-    from vmkiln.cli.commands.templates.template_schema import member_paths, members_at
     from vmkiln.cli.manual.error_codes import error_codes, reference_page
 
     if codes:
         if as_json:
-            kinds = _kinds_of_errors()
-            answer([_told(one, kinds) for one in error_codes()])
+            answer([_told(one) for one in error_codes()])
         else:
             typer.echo(reference_page(), nl=False)
         return
-    whole = _schema_of(api_version)
     if not what.strip():
         raise InputError("FIELD|CODE: nothing is named", hint="such as properties.source, or --codes")
-    member = members_at(whole, what)
-    told = told_member(whole, member) if member else _told_code(what)
-    if told is None:
-        from difflib import get_close_matches
-
-        known = {name.lower(): name for name in (*member_paths(whole), *(one.code for one in error_codes()))}
-        near = get_close_matches(what.lower(), [*known], n=3, cutoff=NEAR)
-        hint = f"did you mean {', '.join(f'`{known[one]}`' for one in near)}?" if near else "such as properties.source"
-        raise InputError(f"`{what}` is neither a field of an image template nor an error code", hint=hint)
+    told = _told_code(what) or _told_field(what, api_version)  # no field has the name of a code, and a code is cheaper
     if as_json:
         answer(told)
         return
@@ -145,31 +134,32 @@ def _allowed(shape: Mapping[str, Any]) -> Iterator[Any]:
         yield f"{shape.get('minimum', '')} to {shape.get('maximum', '')}".strip()
 
 
+def _told_field(what: str, api_version: str) -> dict[str, Any]:
+    """What a field of an image template is. Raises: `InputError` when there is none of that name."""
+    from vmkiln.cli.commands.templates.template_schema import member_paths, members_at
+    from vmkiln.cli.manual.error_codes import error_codes
+
+    whole = _schema_of(api_version)
+    if member := members_at(whole, what):
+        return told_member(whole, member)
+    from difflib import get_close_matches
+
+    known = {name.lower(): name for name in (*member_paths(whole), *(one.code for one in error_codes()))}
+    near = get_close_matches(what.lower(), [*known], n=3, cutoff=NEAR)
+    hint = f"did you mean {', '.join(f'`{known[one]}`' for one in near)}?" if near else "such as properties.source"
+    raise InputError(f"`{what}` is neither a field of an image template nor an error code", hint=hint)
+
+
 def _told_code(code: str) -> dict[str, Any] | None:
     """What an error code means and what helps; None for one that is not known."""
     from vmkiln.cli.manual.error_codes import error_codes
 
-    known = next((one for one in error_codes() if one.code.lower() == code.lower()), None)
-    return None if known is None else _told(known, _kinds_of_errors())
+    known = next((one for one in error_codes() if one.code.lower() == code.strip().lower()), None)
+    return None if known is None else _told(known)
 
 
-def _told(known: ErrorCode, kinds: Mapping[str, type[VmkilnError]]) -> dict[str, Any]:
-    status = kinds[known.code].exit_code if known.code in kinds else None
-    return {"code": known.code, "about": [known.about], "whatToDo": known.cure, "exitCode": status}
-
-
-def _kinds_of_errors() -> dict[str, type[VmkilnError]]:
-    """The errors of ours by their codes; of two with one code, the one that stands above the other."""
-    from importlib import import_module
-
-    for module in ("vmkiln.cli.service.answers", "vmkiln.buildable.examination", "vmkiln.provisioning.submitting"):
-        import_module(module)  # errors that stand where they are raised
-    found: dict[str, type[VmkilnError]] = {}
-    kinds: list[type[VmkilnError]] = [VmkilnError]
-    for kind in kinds:  # grows by those below each
-        found.setdefault(kind.code, kind)
-        kinds += kind.__subclasses__()
-    return found
+def _told(known: ErrorCode) -> dict[str, Any]:
+    return {"code": known.code, "about": [known.about], "whatToDo": known.cure, "exitCode": known.exit_code}
 
 
 @examples(
