@@ -171,7 +171,7 @@ def test_a_mistake_in_a_nested_template_is_told_at_its_place_in_the_file(
     assert "--parameters" not in str(mistake)
 
 
-def test_a_nested_template_with_a_scope_of_its_own_does_not_see_what_is_around_it() -> None:
+def test_a_nested_template_of_inner_scope_sees_nothing_around_it() -> None:
     asks = document(image(name="[parameters('who')]"))
     around = {"parameters": {"who": {"type": "string", "defaultValue": "outer"}}}
     outer = read_image_template(json.dumps(document(nested(asks, "outer"), **around)), file_name="t.json")
