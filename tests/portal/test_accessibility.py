@@ -36,7 +36,7 @@ from vmkiln.provenance.documents import CONTENTS
 from vmkiln.run_state import new_run_id
 from vmkiln.store import tables
 from vmkiln.store.database import opened, utc_now
-from vmkiln.store.rows import RunRow
+from vmkiln.store.rows import HostRow, RunRow
 
 __all__ = ["chromium", "issuer", "service"]
 
@@ -145,12 +145,16 @@ def built(asking: httpx.Client, service: SimpleNamespace) -> dict[str, str]:
             new_run_id(), "hello", "local", {}, "Failed", "", "it failed", "", "", {}, utc_now(), utc_now(), ""
         )
         store.runs.add(local)
+        name = f"builder-02.{'x' * 20}.example"
+        store.hosts.register(HostRow("other", "id2", name, "x64", "kvm", "", 64, 262_144, 9_999_999), lease_seconds=600)
+        store.hosts.drain(name, is_draining=True)
         build = local_build(service.home / "staging", store, new_run_id())
         build.end()
         done = {"state": "Succeeded", "ended": utc_now()}
         store.connections.change(tables.runs.update().where(tables.runs.c.run_id == build.run_id).values(done))
     pages["local-group"] = f"/portal{build.group_id}"
     pages["local-rules"] = f"/portal{build.id_of(SECURITY_GROUP)}"
+    pages["image-beside-others"] = f"/portal{IMAGE}-two"
     pages["difference"] = f"/portal{IMAGE}-two/difference?from={IMAGE}-one"
     pages["document"] = f"/portal{IMAGE}-two/providers/Vmkiln.Builds/documents/contents"
     pages["local-run"] = f"/portal/providers/Vmkiln.Builds/runs/{local.run_id}"

@@ -236,6 +236,7 @@ def test_an_image_shows_its_way_its_file_and_its_difference(browser: Visitor, li
     store = living.service.store
     page = browser.get(f"/portal{IMAGE}").text
     assert "Where it comes from" in page
+    assert f'href="/portal/new/guided?source={quote(IMAGE, safe="/")}"' in page
     assert f'href="/portal{TEMPLATE}"' in page
     image = store.images.find(IMAGE)
     assert image is not None

@@ -4,9 +4,11 @@ import html
 import json
 import re
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from in_process import GROUP, SUBSCRIPTION, TEMPLATE, InProcess, a_template, add_group, provisioned
+from markupsafe import escape
 from page_visitor import Visitor
 
 from vmkiln.errors import ArmError
@@ -97,9 +99,14 @@ def test_every_mistake_is_told_at_once_at_its_field(browser: Visitor, living: In
         ):
             assert told_at(page, field), (action, field)
             assert words in told_at(page, field)
-            assert f'<a href="#{field}">at its field</a>' in page
+            assert f'<a href="#{field}">' in page
             assert f'id="{field}" name="{field}" aria-invalid="true" aria-describedby="{field}-wrong"' in page
         assert page.count(" autofocus") == 1
+        told = re.findall(r'<li><a href="#([^"]+)">', page)
+        places = [page.index(f' id="{field}"') for field in told]
+        assert places == sorted(places), "mistakes are told in the order of the page"
+        assert " autofocus" in page.partition(f' id="{told[0]}"')[2].partition(">")[0], "one begins at the first"
+        assert "Customizer 2, where to</a>: write where the file goes" in page
         assert not told_at(page, "target.0.to"), "it follows from the group alone"
         assert "properties.source.publisher" not in page, "it follows from there being no source"
         assert "echo two" not in page
@@ -140,6 +147,13 @@ def test_it_opens_with_what_makes_an_image_and_goes_on_as_text(browser: Visitor)
     text = browser.send("/portal/new", **{**FIELDS, "body": json.dumps(body_in(shown))}, action="check").text
     assert "No mistake was found" in text
     assert 'href="/portal/new/guided">By fields</a>' in browser.get("/portal/new").text
+
+
+def test_a_source_that_the_list_has_not_is_in_the_form_all_the_same(browser: Visitor) -> None:
+    source = f'{GROUP}/providers/Microsoft.Compute/images/"><b>'
+    page = browser.get(f"{FORM}?source={quote(source)}").text
+    assert f'<option value="{escape(source)}" selected>' in page
+    assert "<b>" not in page
 
 
 def test_a_template_that_is_there_is_not_changed(browser: Visitor, living: InProcess) -> None:

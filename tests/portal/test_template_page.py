@@ -3,9 +3,26 @@
 import html
 import json
 import re
+from dataclasses import replace
+from datetime import timedelta
 
-from in_process import GROUP, SUBSCRIPTION, TEMPLATE, InProcess, a_template, add_group, ended_run, provisioned, wait_for
+from in_process import (
+    GROUP,
+    IMAGE,
+    SUBSCRIPTION,
+    TEMPLATE,
+    InProcess,
+    a_template,
+    add_group,
+    ended_run,
+    provisioned,
+    wait_for,
+)
 from page_visitor import Visitor
+
+from vmkiln.run_state import RunState, new_run_id
+from vmkiln.store import tables
+from vmkiln.store.database import utc_now
 
 
 def test_a_template_says_what_it_does_and_how_it_is_run(browser: Visitor, living: InProcess) -> None:
@@ -97,6 +114,29 @@ def test_the_times_of_the_last_runs_are_a_chart_with_a_table_behind(browser: Vis
     assert 'role="img"' in chart
     assert chart.count('<th scope="row"><a href="/portal/subscriptions/') == 2
     assert "style=" not in chart
+
+
+def test_what_the_last_success_made_stays_there_while_a_run_goes_on(browser: Visitor, living: InProcess) -> None:
+    add_group(living)
+    provisioned(living, TEMPLATE, a_template())
+    assert 'id="last-outputs"' not in browser.get(f"/portal{TEMPLATE}").text
+    living.request("POST", f"{TEMPLATE}/run")
+    ended_run(living, TEMPLATE)
+    store = living.service.store
+    [good] = store.runs.of_template(TEMPLATE.lower())
+    asked = utc_now() - timedelta(seconds=90)
+    earlier = {"started": asked - timedelta(hours=1)}
+    store.connections.change(tables.runs.update().where(tables.runs.c.run_id == good.run_id).values(earlier))
+    now = replace(good, run_id=new_run_id(), state=RunState.RUNNING, started=asked, ended=None)
+    store.runs.add(now)
+    page = browser.get(f"/portal{TEMPLATE}").text.partition('id="last-outputs"')[2].partition("</ul>")[0]
+    assert f'<a href="/portal{IMAGE}">web</a>' in page
+    run = f"/portal{TEMPLATE}/providers/Vmkiln.Builds/runs/{now.run_id}"
+    assert "of which it waited" not in browser.get(run).text
+    store.runs.begin_phase(now.run_id, "Building")
+    assert "of which it waited 1 min 30 s" in browser.get(run).text
+    store.connections.change(tables.runs.update().where(tables.runs.c.run_id == now.run_id).values(state="Queued"))
+    assert "<dt>Waits since</dt>" in browser.get(run).text
 
 
 def test_tags_are_written_as_lines(browser: Visitor, living: InProcess) -> None:

@@ -73,6 +73,6 @@ def section_of(resource_id: str) -> str:
     path = resource_id.lower()
     if "/imagetemplates/" in path:
         return "templates"
-    if "/microsoft.compute/" in path:
+    if "/microsoft.compute/images/" in path or "/microsoft.compute/galleries/" in path:
         return "images"
     return "groups" if path else ""

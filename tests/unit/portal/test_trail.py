@@ -48,4 +48,6 @@ def test_what_is_no_id_has_no_trail() -> None:
 def test_a_resource_belongs_to_a_part_of_the_rail() -> None:
     assert section_of(TEMPLATE) == "templates"
     assert section_of(f"{GROUP}/providers/Microsoft.Compute/images/web") == "images"
+    assert section_of(f"{GROUP}/providers/Microsoft.Compute/galleries/g/images/d") == "images"
+    assert section_of(f"{GROUP}/providers/Microsoft.Compute/virtualMachines/build-vm") == "groups"
     assert (section_of(GROUP), section_of("")) == ("groups", "")

@@ -74,6 +74,7 @@ async def run(visit: Visit) -> Response:
     return await page(
         "run.html",
         title=view.title,
+        heading=view.heading,
         section="templates" if view.template_id else "runs",
         **view.values(),
         may=allowed.may,

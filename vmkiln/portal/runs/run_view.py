@@ -13,9 +13,9 @@ from vmkiln.portal.rendering import part
 from vmkiln.portal.runs.log_view import PHASE_OF, Group, groups_of, seconds_of
 from vmkiln.portal.templates.template_page import RUNS
 from vmkiln.portal.visit import Visit
-from vmkiln.portal.waterfall import Bar, waterfall
+from vmkiln.portal.waterfall import Bar, moment, waterfall
 from vmkiln.rights.rights import Permission
-from vmkiln.run_state import LIVE_STATES, PartKind, RunState
+from vmkiln.run_state import LIVE_STATES, PartKind, Phase, RunState
 
 KINDS = tuple(PHASE_OF)
 MARKS = {
@@ -73,8 +73,19 @@ class RunView:
     @property
     def title(self) -> str:
         """What it is, and how it stands: also the window's title."""
-        state = RunState(self.properties["runState"])
-        return f"{MARKS[state]} {self.template_name} \N{MIDDLE DOT} {_worded(state)}"
+        return f"{MARKS[RunState(self.properties['runState'])]} {self.heading}"
+
+    @property
+    def heading(self) -> str:
+        """The same without the state's mark, of which not every machine has the letter."""
+        return f"{self.template_name} \N{MIDDLE DOT} {_worded(RunState(self.properties['runState']))}"
+
+    @property
+    def waited(self) -> float:
+        """For how long it waited before it began, in seconds; 0 as long as it waits."""
+        starts = (moment(phase["startTime"]) for phase in self.properties["phases"] if phase["name"] != Phase.QUEUED)
+        begun, asked = min((one for one in starts if one), default=None), moment(self.properties["startTime"])
+        return (begun - asked).total_seconds() if begun and asked else 0.0
 
     @property
     def icon(self) -> str:
@@ -145,6 +156,7 @@ class RunView:
             "is_live": self.is_live,
             "step": self.step,
             "counts": self.counts,
+            "waited": self.waited,
             "now": self.now,
             "picture": self.icon,
             "may_enter": self.may_enter,

@@ -39,7 +39,7 @@ function showState({ title, icon, isLive }) {
   document.title = document.title.includes(" - ") ? `${title} - vmkiln` : title;
   const heading = document.querySelector("h1");
   if (heading) {
-    heading.textContent = title;
+    heading.textContent = title.replace(/^\S+ /u, ""); // its mark is the chip below
   }
   showIcon(icon);
   page.dataset.live = isLive ? "yes" : "no";

@@ -13,6 +13,7 @@ MOST_COLUMNS = 30
 LEAST = 2  # runs; of fewer there is nothing to compare
 HEIGHT = 120  # px
 GAP = 0.2  # of a column's place
+FEW = 12  # places that there are at least: of two runs each is no wall
 SHOWN = (
     Phase.QUEUED,
     Phase.BUILDING,
@@ -71,7 +72,7 @@ def chart_of(runs: Sequence[Mapping[str, Any]]) -> Chart | None:
     ended.reverse()
     taken = [_seconds(run["properties"]) for run in ended]
     most = max(taken) or 1.0
-    place = 100 / len(ended)
+    place = 100 / max(FEW, len(ended))
     phases = [_phases(run["properties"]) for run in ended]
     columns = tuple(
         Column(

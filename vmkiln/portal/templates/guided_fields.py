@@ -17,6 +17,28 @@ from vmkiln.portal.templates.written_template import GROUP_NAME, GUID, detail_of
 MOST_STEPS, MOST_CHECKS, MOST_TARGETS = 10, 5, 4  # the text takes more; a form has 100 fields at most
 PLAIN = ("subscription", "group", "name", "location", "source", "vm_size", "disk_gb", "minutes", "tags")
 PARTS = ("kind", "name", "text", "to")  # of a row
+ABOVE = ("name", "group", "subscription", "location", "source")  # the fields before the rows, in the page's order
+BELOW = ("vm_size", "disk_gb", "minutes", "tags")
+CALLED = {
+    "name": "Name",
+    "group": "Resource group",
+    "subscription": "Subscription",
+    "location": "Location",
+    "source": "Source",
+    "vm_size": "Size of the build VM",
+    "disk_gb": "OS disk in GB",
+    "minutes": "Longest run in minutes",
+    "tags": "Tags",
+}
+CALLED_IN_ROW = {
+    ("SharedImage", "text"): "regions",
+    ("ManagedImage", "text"): "location",
+    ("ManagedImage", "to"): "the image",
+    ("SharedImage", "to"): "gallery and image definition",
+    ("VHD", "to"): "address of a blob",
+    ("File", "to"): "where to",
+    **{(kind, "text"): "commands" for kind in ("Shell", "PowerShell")},
+}
 COMMANDS = {"Shell": "Shell commands", "PowerShell": "PowerShell commands"}
 SCRIPTS = {"ShellScript": "Shell script at an address", "PowerShellScript": "PowerShell script at an address"}
 STEPS = {**COMMANDS, **SCRIPTS, "File": "File", "WindowsRestart": "Windows restart", "WindowsUpdate": "Windows updates"}
@@ -55,18 +77,19 @@ PLAIN_WHERE = {
 
 @dataclass(frozen=True)
 class Group:
-    """The rows of one kind: what they are called, which kinds one may be of, and how many there may be."""
+    """The rows of one kind: what they and one are called, which kinds one may be of, and how many there may be."""
 
     word: str
     title: str
+    one: str
     kinds: Mapping[str, str]
     most: int
 
 
 GROUPS = (
-    Group("step", "Customizers", STEPS, MOST_STEPS),
-    Group("check", "Validations", CHECKS, MOST_CHECKS),
-    Group("target", "Distribution", TARGETS, MOST_TARGETS),
+    Group("step", "Customizers", "Customizer", STEPS, MOST_STEPS),
+    Group("check", "Validations", "Validation", CHECKS, MOST_CHECKS),
+    Group("target", "Distribution", "Target", TARGETS, MOST_TARGETS),
 )
 
 
@@ -246,3 +269,17 @@ def field_of(place: str, written: Written) -> str:
         return "tags"
     is_own = place in PLAIN or place == "add-target" or ROW.fullmatch(place) is not None
     return PLAIN_WHERE.get(place, place if is_own else "")
+
+
+def fields_of(written: Written) -> dict[str, str]:
+    """Every field that may have a mistake, in the order in which they stand in the page, with what it is called."""
+    found = {name: CALLED[name] for name in ABOVE}
+    for group in GROUPS:
+        parts = ("name", "to", "text") if group.word == "target" else ("name", "text", "to")
+        for at, row in enumerate(written.rows[group.word]):
+            what = f"{group.one} {at + 1}"
+            for part in parts:
+                other = "name" if part == "name" else "address"
+                found[f"{group.word}.{at}.{part}"] = f"{what}, {CALLED_IN_ROW.get((row.kind, part), other)}"
+        found[f"add-{group.word}"] = group.title
+    return found | {name: CALLED[name] for name in BELOW}

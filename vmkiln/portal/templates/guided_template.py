@@ -13,7 +13,16 @@ from starlette.responses import Response
 from vmkiln.errors import ArmError
 from vmkiln.portal.overview.allowed import allowed_to, may_make_templates
 from vmkiln.portal.rendering import page
-from vmkiln.portal.templates.guided_fields import GROUPS, Written, acted_on, begun, body_of, field_of, written_in
+from vmkiln.portal.templates.guided_fields import (
+    GROUPS,
+    Written,
+    acted_on,
+    begun,
+    body_of,
+    field_of,
+    fields_of,
+    written_in,
+)
 from vmkiln.portal.templates.new_template import checked, created, sources_of
 from vmkiln.portal.templates.read_text import read_text
 from vmkiln.portal.templates.template_page import subscriptions_of
@@ -58,15 +67,17 @@ async def act(visit: Visit) -> Response:
 
 
 def _at_fields(error: ArmError, written: Written, own: Sequence[Mapping[str, str]]) -> ArmError:
-    """The error with the field of each mistake; what only follows from a mistake of a field is left out; pure."""
-    mistaken = {detail["target"] for detail in own}
+    """The error with the field of each mistake, in the page's order; what only follows from one is left out; pure."""
+    mistaken, fields = {detail["target"] for detail in own}, fields_of(written)
     found: list[Mapping[str, object]] = []
     for detail in error.details:
         field = field_of(str(detail.get("target") or ""), written)
         if not field:
             found.append(detail)
         elif field not in mistaken or detail in own:
-            found.append({**detail, "field": field})
+            found.append({**detail, "field": field, "label": fields.get(field, field)})
+    order = {field: at for at, field in enumerate(fields)}
+    found.sort(key=lambda detail: order.get(str(detail.get("field", "")), len(order)))
     return ArmError(error.status, error.code, error.message, details=found, hint=error.hint, headers=error.headers)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from starlette.responses import Response
@@ -56,12 +57,15 @@ async def template(visit: Visit) -> Response:
         events_of(visit, visit.id),
         allowed_to(visit),
     )
+    last_good, kept = ("", []) if outputs else outputs_of(runs)
     return await page(
         "template.html",
         title=found["name"],
         template=found,
         runs=runs,
         outputs=outputs,
+        last_good=last_good,
+        kept=kept,
         triggers=triggers,
         events=events,
         may=allowed.may,
@@ -78,6 +82,14 @@ async def template(visit: Visit) -> Response:
         is_running=any(run["properties"]["runState"] in LIVE_STATES for run in runs),
         refresh_seconds=3 if is_live(found) else 0,
     )
+
+
+def outputs_of(runs: Sequence[Mapping[str, Any]]) -> tuple[str, list[Mapping[str, Any]]]:
+    """The id of the newest run that put something out, and what; ('', []) for none; pure."""
+    for run in runs:
+        if run["properties"]["outputs"]:
+            return str(run["id"]), list(run["properties"]["outputs"])
+    return "", []
 
 
 async def act(visit: Visit) -> Response:

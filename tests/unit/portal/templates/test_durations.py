@@ -26,6 +26,7 @@ def test_runs_stand_in_order_of_time_and_are_as_high_as_long() -> None:
     assert [column.kind for column in chart.columns] == ["ok", "ok", "bad"]
     assert chart.phases == ("Queued", "Customizing")
     assert (chart.most_seconds, chart.usual_seconds) == (600, 330), "the failed one is no usual time"
+    assert all(column.width < 10 for column in chart.columns), "three runs are no wall"
 
 
 def test_columns_lie_side_by_side_within_the_chart() -> None:
