@@ -25,6 +25,7 @@ from vmkiln.images.quarantine import unrecorded
 from vmkiln.inspecting import windows_image
 from vmkiln.inspecting.residue import allowed_of
 from vmkiln.inspecting.windows_facts import WindowsFacts
+from vmkiln.packer import waiting_packer
 from vmkiln.packer.packer_program import find_packer
 from vmkiln.provisioning import older_secrets
 from vmkiln.run import cleaning_up
@@ -139,7 +140,11 @@ async def prepared_host(
     async with launching.kept():
         packer = await find_packer()
         image = await obtain_container_image(
-            settings.container_image, packer=packer.path, packer_version=packer.version, progress=progress
+            settings.container_image,
+            packer=packer.path,
+            packer_version=packer.version,
+            waiting=waiting_packer.files(),
+            progress=progress,
         )
         busybox = shutil.which("busybox")
         if busybox is None:

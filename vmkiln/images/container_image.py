@@ -48,6 +48,8 @@ SCRIPTS = {
     "relay.pl": "container_relay.pl",
     "forwarder.pl": "container_forwarder.pl",
     "renew.pl": "container_renew.pl",
+    "plugin.pl": "container_plugin.pl",
+    "way.pl": "container_way.pl",
 }
 OWN_FILES = ("container_init.sh", "inspector_init.sh", "inspector.pl", *SCRIPTS.values())
 
@@ -102,9 +104,16 @@ def _module_name(file: str) -> str:
 
 
 async def obtain_container_image(
-    directory: Path, *, packer: Path, packer_version: str, progress: Callable[[str], None]
+    directory: Path,
+    *,
+    packer: Path,
+    packer_version: str,
+    waiting: Mapping[str, str],
+    progress: Callable[[str], None],
 ) -> ContainerImage:
     """The container image for this machine's Packer, made now if it is not there.
+
+    `waiting` are the files below `/waiting`: how Packer is started before a group is saved, and how it rehearses.
 
     Raises: `HostUnfit` when busybox is missing or not static, Perl is missing, or the kernel cannot be had.
     """
@@ -116,6 +125,8 @@ async def obtain_container_image(
         raise HostUnfit("Perl is not installed", hint="install the package `perl-base`")
     init, look_init, look, *texts = contents = [await off_loop(_own_file, name) for name in OWN_FILES]
     programs, scripts = {"packer": packer, "perl": Path(perl)}, dict(zip(SCRIPTS, texts, strict=True))
+    scripts |= {f"waiting/{name}": text.encode() for name, text in waiting.items()}
+    contents += [text.encode() for pair in sorted(waiting.items()) for text in pair]
     contents.insert(0, kernel.digest.encode())
     digest = await asyncio.to_thread(_digest, contents, [*programs.values(), busybox])
     place = directory / digest
@@ -265,7 +276,10 @@ def _make_root(root: Path, scripts: Mapping[str, bytes]) -> None:
         (root / folder).mkdir(parents=True)
     (root / "etc/passwd").write_text("root:x:0:0:root:/tmp:/packer\n")
     for name, content in scripts.items():
-        (root / name).write_bytes(content)
+        file = root / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+        file.chmod(0o755 if content.startswith(b"#!") else 0o644)
 
 
 def _copy(program: Path, copy: Path, libraries: Sequence[Path], root: Path) -> None:

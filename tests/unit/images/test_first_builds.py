@@ -18,6 +18,7 @@ from postgresql import Cluster, cluster
 from vmkiln.blobs.blob_server_install import install_azurite
 from vmkiln.images import container_image
 from vmkiln.images.container_image import obtain_container_image
+from vmkiln.packer import waiting_packer
 from vmkiln.platform_images.image_reference import PlatformImageReference
 from vmkiln.platform_images.platform_image import obtain_platform_image
 from vmkiln.store.database import opened
@@ -62,7 +63,10 @@ def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def make_container_image(directory: Path, packer: Path) -> tuple[str, list[str]]:
     told: list[str] = []
-    image = asyncio.run(obtain_container_image(directory, packer=packer, packer_version="1.9.5", progress=told.append))
+    obtaining = obtain_container_image(
+        directory, packer=packer, packer_version="1.9.5", waiting=waiting_packer.files(), progress=told.append
+    )
+    image = asyncio.run(obtaining)
     assert image.kernel.read_text() == "kernel\n"
     assert image.disk.stat().st_size > 0
     assert image.initramfs.stat().st_size > 0
