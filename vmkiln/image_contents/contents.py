@@ -11,6 +11,10 @@ from typing import Any
 from vmkiln.image_contents.dpkg_status import Package
 
 FORM = 1  # of the kept JSON
+KINDS: Mapping[str, type] = {
+    "system": dict, "packages": list, "users": dict, "units": list, "disks": list, "volumes": list, "unproven": list,
+    "packaging": str,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -43,8 +47,16 @@ class ImageContents:
 
 
 def read_contents(text: str) -> ImageContents:
-    """What was kept with an image; what a newer release added is left out."""
+    """What was kept with an image; what a newer release added is left out.
+
+    Raises: `ValueError` or `TypeError` for what is none.
+    """
     told = json.loads(text)
+    if not isinstance(told, dict):
+        raise ValueError("what is kept of an image is no JSON object")
+    for name, kind in KINDS.items():
+        if not isinstance(told.get(name, kind()), kind):
+            raise ValueError(f"what is kept of an image has another `{name}`")
     known = {name: value for name, value in told.items() if name in ImageContents.__dataclass_fields__}
     packages = tuple(Package(**package) for package in known.pop("packages", ()))
     lists = {name: tuple(value) for name, value in known.items() if isinstance(value, list)}

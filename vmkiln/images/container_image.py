@@ -128,6 +128,7 @@ async def obtain_container_image(
     scripts |= {f"waiting/{name}": text.encode() for name, text in waiting.items()}
     contents += [text.encode() for pair in sorted(waiting.items()) for text in pair]
     contents.insert(0, kernel.digest.encode())
+    contents.append(json.dumps([MODULES, INSPECTOR_MODULES, INSPECTOR_DRIVERS, SCRIPTS]).encode())
     digest = await asyncio.to_thread(_digest, contents, [*programs.values(), busybox])
     place = directory / digest
 

@@ -26,6 +26,7 @@ from vmkiln.images.data_disk import file_beside, files_beside
 from vmkiln.images.image_note import NOTES, forget_lost, note_down, noted
 from vmkiln.images.image_store import reconcile, shared_object_of
 from vmkiln.images.quarantine import not_on_record
+from vmkiln.inspecting import source_contents
 from vmkiln.platform_images import image_cache
 from vmkiln.receipts.verification import verify
 from vmkiln.run.finished import kept_disk
@@ -131,6 +132,8 @@ def end_leftovers(settings: Settings, store: Store, tell: Callable[[str], None])
         _end_lost_vhds(settings, store)
     with _going_on(problems):
         image_cache.remove_leftovers(settings.image_cache)
+    with _going_on(problems):
+        source_contents.remove_left(settings.source_contents)
     with _going_on(problems):
         for run_id, reason in lease.remove_over(settings, store).items():
             tell(f"the failed VM of run {run_id[:8]} is not held any more: {reason}")

@@ -8,7 +8,7 @@ Source: docs/reference/image-template.md#distribute-targets, #run-outputs; docs/
 
 import contextlib
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from vmkiln.errors import (
 )
 from vmkiln.host.accelerator import version_of
 from vmkiln.host.qemu import BOARDS
+from vmkiln.image_contents.contents import ImageContents
 from vmkiln.images import gallery, managed_image, vhd_image
 from vmkiln.images.gallery import GalleryTarget, Region
 from vmkiln.images.image_store import (
@@ -34,7 +35,7 @@ from vmkiln.images.image_store import (
 )
 from vmkiln.images.vhd_image import Share, shared_by_none
 from vmkiln.run.attesting import build_record as attesting
-from vmkiln.run.attesting import image_before
+from vmkiln.run.attesting import image_before, source_look
 from vmkiln.run.final_disk import flattening
 from vmkiln.run.finished.finished_work import packed, record
 from vmkiln.run.gates import release_gate
@@ -186,11 +187,23 @@ async def _image_to_publish(staged: Staged, disks: Disks, flattened: ImageFacts 
     facts = await shared(staged, flattened or await flattening.prepared(staged, disks))
     work = await off_loop(flattening.work_of, staged)
     if work is not None and work.image is None and facts.shared_object:
-        found = await off_loop(attesting.contents_of, staged)
-        contents = "" if found is None else await off_loop(packed, found.text)
-        work = replace(work, image=facts, contents=contents)
+        of_image = await _packed(staged, "the image", attesting.contents_of)
+        of_source = await _packed(staged, "the source", source_look.found)
+        work = replace(work, image=facts, contents=of_image, source_contents=of_source)
         await off_loop(record, staged.host.store, staged.request.run_id, work)
     return facts
+
+
+async def _packed(staged: Staged, where: str, find: Callable[[Staged], ImageContents | None]) -> str:
+    """What is known of the image or of its source, as another host gets it; '' when nothing is. Too much is told."""
+    found = await off_loop(find, staged)
+    if found is None:
+        return ""
+    contents = await off_loop(packed, found.text)
+    if not contents:
+        text = f"what is in {where} is too much to be recorded: another host that goes on publishes without it"
+        staged.tell(Notice(text, is_warning=True))
+    return contents
 
 
 def _version_before(

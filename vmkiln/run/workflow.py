@@ -317,6 +317,7 @@ async def _build(staged: Staged, where: Whereabouts, work: FinishedWork | None) 
         staged.tell(told)
         await off_loop(customizing.note_in_log, staged, told.text)
         if work.image is not None:
+            await source_look.tell_if_unknown(staged)
             return Proven(work.disks(staged.directory), work.validation_failure)
     async with beside() as tasks, _entered(staged, where) as entered:
         if work is not None:

@@ -79,7 +79,7 @@ class FinishedFacts(TypedDict):
 
     `until` is when the disk of a run goes that nobody begins anew by itself (ISO 8601); '' for the end of the run.
     `image` is the flattened disk in the object store that all hosts share, and `objects` are its keys there; `contents`
-    is what was found in it.
+    is what was found in it, `source_contents` what was found in the source.
     """
 
     attempt: int
@@ -93,6 +93,7 @@ class FinishedFacts(TypedDict):
     validated: str
     image: dict[str, Any] | None
     contents: str
+    source_contents: str
     objects: list[str]
 
 

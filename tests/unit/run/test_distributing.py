@@ -29,6 +29,7 @@ from vmkiln.provenance.verification import verify
 from vmkiln.run import distributing
 from vmkiln.run.distributing import distribute
 from vmkiln.run.final_disk import flattening
+from vmkiln.run.finished import finished_work
 from vmkiln.run.finished.finished_work import FinishedWork, record, recorded
 from vmkiln.run.run_context import BuildHost, Disks, ResolvedSource, RunRequest
 from vmkiln.run_failures import DistributionFailed, ReleaseRefused
@@ -327,7 +328,8 @@ def test_what_was_in_a_source_of_others_is_kept_with_the_image(staged: Any, stor
     staged.tell = lambda event: told.append(getattr(event, "text", ""))
     old = {name: content.replace(b"5.2-1", b"5.1-1") for name, content in FILES.items()}
     before = kept_contents.contents_of(looked_at(old))
-    source_contents.keep(staged.host.settings.source_contents, staged.source.digest, before)
+    key = source_contents.key_of(staged.source.digest, staged.host.container_image.digest)
+    source_contents.keep(staged.host.settings.source_contents, key, before)
     kept_contents.keep(staged.directory, LOOKED_AT)
     attempt(staged)
     image, documents = store.images.find(IMAGE_ID), store.images.documents_of(IMAGE_ID)
@@ -367,6 +369,9 @@ def test_any_host_goes_on_from_what_is_in_the_object_store(
 ) -> None:
     """The host that flattened the disk died before the first target, with all that it had; what it saw is known."""
     kept_contents.keep(staged.directory, LOOKED_AT)
+    before = kept_contents.contents_of(LOOKED_AT)
+    key = source_contents.key_of(staged.source.digest, staged.host.container_image.digest)
+    source_contents.keep(staged.host.settings.source_contents, key, before)
     source = ResolvedSource(Path("x"), "qcow2", "d", "12.1.0", 1, "Linux", 1024, "x")
     disk = KeptDiskFacts(host_id="another", boot_id="b", folder=RUN_ID, sizes={}, digests={}, resources=[])
     record(store, RUN_ID, FinishedWork(1, "m", source, 1024, disk))
@@ -399,12 +404,30 @@ def test_any_host_goes_on_from_what_is_in_the_object_store(
         documents = store.images.documents_of(image.artifact_id)
         assert read_contents(documents[CONTENTS]).packages == kept_contents.contents_of(LOOKED_AT).packages
         assert SBOM in documents
+        assert read_contents(documents[SOURCE_CONTENTS]) == before
     assert {image.digest for image in published} == {work.image.digest}
     assert {sha256_of(image.path) for image in published} == {work.image.digest}
     store.runs.move(RUN_ID, expected=[RunState.QUEUED], state=RunState.FAILED)
     for image in published:
         remove(image, store)
     assert len(second.images.reconcile()) == 1, "nobody goes on with a run that has ended"
+
+
+def test_what_is_too_much_for_the_record_of_a_run_is_told(
+    staged: Any, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    staged.tell = lambda event: told.append(getattr(event, "text", ""))
+    kept_contents.keep(staged.directory, LOOKED_AT)
+    source = ResolvedSource(Path("x"), "qcow2", "d", "12.1.0", 1, "Linux", 1024, "x")
+    disk = KeptDiskFacts(host_id="another", boot_id="b", folder=RUN_ID, sizes={}, digests={}, resources=[])
+    record(store, RUN_ID, FinishedWork(1, "m", source, 1024, disk))
+    staged.host = replace(staged.host, shared=a_host(tmp_path / "first", store, tmp_path / "objects"))
+    monkeypatch.setattr(finished_work, "MOST_CONTENTS_BYTES", 10)
+    attempt(staged)
+    assert [text for text in told if "too much" in text] == [
+        "what is in the image is too much to be recorded: another host that goes on publishes without it"
+    ]
 
 
 def a_host(home: Path, store: Store, objects: Path) -> SharedStorage:

@@ -127,7 +127,8 @@ def flow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Flow]:
     monkeypatch.setattr(distributing, "distribute", distribute)
     settings = Settings(tmp_path / "home")
     settings.home.mkdir()
-    source_contents.keep(settings.source_contents, source.digest, ImageContents())
+    key = source_contents.key_of(source.digest, image.digest)
+    source_contents.keep(settings.source_contents, key, ImageContents())
     with opened(settings.database) as store:
         host = BuildHost(settings, store, Accelerator.TCG, "no KVM", image, 2, 4096, None)
         yield Flow(host, request)

@@ -7,6 +7,7 @@ that looks at finished disks, before the first image of it is published on this 
 *Safe to repeat:* yes.
 """
 
+import contextlib
 import functools
 import hashlib
 
@@ -16,6 +17,7 @@ from vmkiln.inspecting import inspection, source_contents
 from vmkiln.inspecting.inspection import describe, look_at
 from vmkiln.inspecting.kept_contents import contents_of
 from vmkiln.provenance.documents import CONTENTS
+from vmkiln.run.finished.finished_work import recorded, unpacked
 from vmkiln.run.guest import choice
 from vmkiln.run.packer_phase import keep_confinement
 from vmkiln.run.run_context import Entered, ResolvedSource, Staged
@@ -37,10 +39,23 @@ def documents(staged: Staged) -> dict[str, str]:
     image = images.find(source.origin)
     kept = {} if image is None or image.digest != source.digest else dict(images.documents_of(source.origin))
     if CONTENTS not in kept:
-        seen = source_contents.known(staged.host.settings.source_contents, _digest_of(source))
+        seen = _recorded(staged) or source_contents.known(staged.host.settings.source_contents, _key_of(staged))
         if seen is not None:
             kept[CONTENTS] = seen.text
     return kept
+
+
+def _recorded(staged: Staged) -> ImageContents | None:
+    """What is on record with the flattened disk that an earlier attempt shared, maybe on another host."""
+    work = recorded(staged.host.store.runs.find(staged.request.run_id))
+    return None if work is None or not work.source_contents else read_contents(unpacked(work.source_contents))
+
+
+async def tell_if_unknown(staged: Staged) -> None:
+    """Tell that images are published without what was in their source, which a build that goes on cannot look at."""
+    if not choice.is_windows(staged) and await off_loop(found, staged) is None:
+        text = "what was in the source is not known here, and is not kept with the images"
+        staged.tell(Notice(text, is_warning=True))
 
 
 async def look_once(entered: Entered) -> None:
@@ -52,6 +67,12 @@ async def look_once(entered: Entered) -> None:
     """
     staged = entered.staged
     if choice.is_windows(staged) or await off_loop(found, staged) is not None:
+        return
+    folder, key = staged.host.settings.source_contents, _key_of(staged)
+    if reason := await off_loop(source_contents.failed_lately, folder, key):
+        hours = source_contents.FAILED_SECONDS / 3600
+        text = f"what was in the source is not known, and is looked for again in {hours:.0f} hours at the latest"
+        staged.tell(Notice(f"{text}: {reason}", is_warning=True))
         return
     staged.tell(Notice("looking at what is in the source, which is kept for its later builds"))
     machine = describe(
@@ -68,12 +89,19 @@ async def look_once(entered: Entered) -> None:
             )
     except (InspectionFailed, VirtualMachineLost) as error:
         staged.tell(Notice(f"what was in the source is not known: {error.message}", is_warning=True))
+        with contextlib.suppress(StorageFailed):  # the next build looks again
+            await off_loop(source_contents.keep_failure, folder, key, error.message)
         return
-    contents, digest = await off_loop(contents_of, seen), _digest_of(staged.source)
+    contents = await off_loop(contents_of, seen)
     try:
-        await off_loop(source_contents.keep, staged.host.settings.source_contents, digest, contents)
+        await off_loop(source_contents.keep, folder, key, contents)
     except StorageFailed as error:  # a full disk ends what cannot do without it, and says so then
         staged.tell(Notice(f"what was in the source could not be kept: {error.message}", is_warning=True))
+
+
+def _key_of(staged: Staged) -> str:
+    """What is known of the source is kept by this; pure."""
+    return source_contents.key_of(_digest_of(staged.source), staged.host.container_image.digest)
 
 
 def _digest_of(source: ResolvedSource) -> str:

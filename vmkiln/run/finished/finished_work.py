@@ -42,7 +42,7 @@ class FinishedWork:
     image that they lie on, `disk_bytes` the size that the guest sees of the OS disk. `is_validated` says that the
     validations are over, with `validation_error` when they failed and the run goes on all the same; `validated` is the
     digest of the disks that had them. `image` is the flattened disk as it is shared with the other hosts, or none, and
-    `contents` what was found in it, packed; '' when nobody looked.
+    `contents` what was found in it, packed; '' when nobody looked. `source_contents` is what was in the source, packed.
     """
 
     attempt: int
@@ -56,6 +56,7 @@ class FinishedWork:
     validated: str = ""
     image: ImageFacts | None = None
     contents: str = ""
+    source_contents: str = ""
 
     def disks(self, directory: Path) -> Disks:
         """The customized disks, when their files lie in this folder; pure."""
@@ -136,6 +137,7 @@ def as_facts(work: FinishedWork) -> FinishedFacts:
         validated=work.validated,
         image=image,
         contents=work.contents,
+        source_contents=work.source_contents,
         objects=objects,
     )
 
@@ -145,7 +147,8 @@ def recorded(run: RunRow) -> FinishedWork | None:
     facts = run.facts.get("finished")
     if not facts:
         return None
-    kept: dict[str, Any] = {name: value for name, value in facts.items() if name != "objects"}
+    names = FinishedWork.__dataclass_fields__  # what a newer release added is left out
+    kept: dict[str, Any] = {name: value for name, value in facts.items() if name in names}
     kept["source"] = ResolvedSource(path=Path(), **_typed(facts["source"]))
     if facts["image"] is not None:
         kept["image"] = ImageFacts(flat=Path(), **_typed(facts["image"]))

@@ -13,7 +13,8 @@ from vmkiln.inspecting.disk_contents import DiskContents, DiskFound, Volume
 from vmkiln.provenance.documents import CONTENTS
 from vmkiln.run.attesting import source_look
 from vmkiln.run.attesting.source_look import found, look_once
-from vmkiln.run.run_context import Disks
+from vmkiln.run.finished.finished_work import FinishedWork, as_facts, packed
+from vmkiln.run.run_context import Disks, ResolvedSource
 from vmkiln.run_failures import InspectionFailed, NotConfined, VirtualMachineLost
 
 FILES = {
@@ -27,7 +28,7 @@ ORIGIN = "Debian:debian-12:12:1.0"
 @pytest.fixture
 def state(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The machines that looked, what the next one tells, whether a receipt was open, what was told of it."""
-    state: dict[str, Any] = {"machines": [], "seen": SEEN, "open": False, "told": []}
+    state: dict[str, Any] = {"machines": [], "seen": SEEN, "open": False, "told": [], "facts": {}}
 
     async def look_at(_inside: object, machine: Any, *, directory: Path, is_kept: bool, **_: object) -> DiskContents:
         assert not is_kept, "the folder is for what is in the image"
@@ -51,17 +52,25 @@ def state(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def entered(
-    tmp_path: Path, state: dict[str, Any], *, image: Any = None, os_type: str = "Linux", of_data: str = "ef"
+    tmp_path: Path,
+    state: dict[str, Any],
+    *,
+    image: Any = None,
+    os_type: str = "Linux",
+    of_data: str = "ef",
+    looker: str = "inspector",
 ) -> Any:
     images = SimpleNamespace(find=lambda _origin: image, documents_of=lambda _origin: dict(image.documents))
-    container_image = SimpleNamespace(kernel=Path("/k"), inspector=Path("/i"))
+    container_image = SimpleNamespace(kernel=Path("/k"), inspector=Path("/i"), digest=looker)
+    runs = SimpleNamespace(find=lambda _id: SimpleNamespace(facts=state["facts"]))
     staged = SimpleNamespace(
         host=SimpleNamespace(
             settings=SimpleNamespace(source_contents=tmp_path / "known"),
-            store=SimpleNamespace(images=images),
+            store=SimpleNamespace(images=images, runs=runs),
             container_image=container_image,
             accelerator="tcg",
         ),
+        request=SimpleNamespace(run_id="0123"),
         group=None,
         directory=tmp_path,
         source=SimpleNamespace(
@@ -131,3 +140,46 @@ async def test_a_full_disk_ends_no_run_at_the_look(tmp_path: Path, state: dict[s
     (tmp_path / "known").write_text("no folder, as where nothing can be made")
     await look_once(entered(tmp_path, state))
     assert "what was in the source could not be kept" in state["told"][-1].text
+
+
+async def test_a_source_that_could_not_be_read_is_not_looked_at_by_the_next_build(
+    tmp_path: Path, state: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state["seen"] = InspectionFailed("it has no end")
+    for _ in range(2):
+        await look_once(entered(tmp_path, state))
+    assert len(state["machines"]) == 1
+    assert state["told"][-1].is_warning
+    assert "looked for again in 6 hours at the latest: it has no end" in state["told"][-1].text
+    state["seen"] = SEEN
+    await look_once(entered(tmp_path, state, looker="a better one"))
+    assert len(state["machines"]) == 2
+    monkeypatch.setattr(source_look.source_contents, "FAILED_SECONDS", 0.0)
+    await look_once(entered(tmp_path, state))
+    assert len(state["machines"]) == 3
+    assert found(entered(tmp_path, state).staged) is not None
+
+
+async def test_a_looker_that_sees_more_is_asked_anew(tmp_path: Path, state: dict[str, Any]) -> None:
+    await look_once(entered(tmp_path, state))
+    assert found(entered(tmp_path, state, looker="a better one").staged) is None
+    await look_once(entered(tmp_path, state, looker="a better one"))
+    assert len(state["machines"]) == 2
+
+
+async def test_another_host_that_goes_on_knows_the_source_by_the_record(tmp_path: Path, state: dict[str, Any]) -> None:
+    await look_once(entered(tmp_path / "one", state))
+    seen = found(entered(tmp_path / "one", state).staged)
+    assert seen is not None
+    other = entered(tmp_path / "other", state).staged
+    assert found(other) is None
+    await source_look.tell_if_unknown(other)
+    assert state["told"].pop().text == "what was in the source is not known here, and is not kept with the images"
+    disk = {"folder": "", "sizes": {}, "digests": {}}
+    source = ResolvedSource(Path(), "raw", "ab", "1.0", 2, "Linux", 2**31, ORIGIN)
+    work = FinishedWork(1, "made of", source, 2**31, disk, source_contents=packed(seen.text))  # type: ignore[arg-type]
+    state["facts"] = {"finished": {**as_facts(work), "of a newer release": 1}}
+    assert found(other) == seen
+    told = len(state["told"])
+    await source_look.tell_if_unknown(other)
+    assert len(state["told"]) == told
