@@ -160,6 +160,8 @@ def _given(node: ast.AST) -> Iterator[ast.expr]:
         case ast.Call():
             if _called(node) == "ArmError" and len(node.args) > 1:
                 yield node.args[1]
+            if _called(node) == "Unfit" and node.args:
+                yield node.args[0]
             yield from (keyword.value for keyword in node.keywords if keyword.arg == "code")
         case ast.Dict(keys=keys, values=values):
             for key, value in zip(keys, values, strict=True):

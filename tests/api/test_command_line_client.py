@@ -28,7 +28,7 @@ from vmkiln.cli.arm_client import ArmClient, seconds_of
 from vmkiln.cli.commands.access.login import service_url
 from vmkiln.cli.main import app
 from vmkiln.cli.output import error_data
-from vmkiln.cli.service.answers import refusal
+from vmkiln.cli.service.answers import failure, refusal
 from vmkiln.errors import ArmError, InputError, VmkilnError
 from vmkiln.lifetime import last_words
 from vmkiln.listener import Address, bound, serve
@@ -337,6 +337,11 @@ def test_a_refusal_is_told_with_its_details_and_what_helps() -> None:
         ("properties.vmProfile.vmSize", "no such size"), ("", "b"), ("", ""),
     ]  # fmt: skip
     check({"error": told}, {"$ref": "#/$defs/error"})
+    operation = {"status": "Failed", "error": body["error"]}
+    assert failure(operation).details == error.details
+    assert failure(operation).message.startswith("refused for b\n")
+    ended = failure({"status": "Canceled"})
+    assert (ended.code, ended.message) == ("Canceled", "the operation ended Canceled")
     deep: dict[str, object] = {"message": "end"}
     for _ in range(9):
         deep = {"message": "m", "details": [deep] * 2}

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from stand_ins import unconfined
+from stand_ins import swinging_clock, unconfined
 
 from vmkiln.fleet.run_queue import fits
 from vmkiln.host import command
@@ -117,6 +117,7 @@ class Asked:
     lie: str = ""
     name: str = ""  # of a command's template; the run's when left out
     target: str = ""  # what its managed image is called after; the run when left out
+    clock: str = ""  # `swinging` for one that is set back and forth with each thing that is told
 
 
 def hold(asked: Asked, directory: Path, moment: str) -> None:
@@ -243,6 +244,7 @@ def run_by_command(settings: Settings, asked: Asked) -> None:
     from vmkiln.run import workflow
 
     tell = stood_in(settings, asked)
+    swing = swinging_clock.install() if asked.clock else None
     execute_all = workflow.execute
 
     @contextlib.asynccontextmanager
@@ -252,6 +254,8 @@ def run_by_command(settings: Settings, asked: Asked) -> None:
 
     async def executed(host: BuildHost, request: RunRequest, told: Tell) -> dict[str, Any]:
         def both(event: RunEvent) -> None:
+            if swing is not None:
+                swing()
             told(event)
             tell(event)
 

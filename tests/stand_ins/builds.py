@@ -71,7 +71,7 @@ class Builds:
     ) -> Build:
         """A run in a process of its own; held when it comes to `moment`. `lie` is what its container group tells.
 
-        A command's `more` may be the `name` of its template, and its `target`.
+        A command's `more` may be the `name` of its template, its `target`, and its `clock`.
         """
         assert self.server.stdin is not None
         assert self.server.stdout is not None

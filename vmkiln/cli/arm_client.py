@@ -23,8 +23,8 @@ from vmkiln.api.identity.first_start import owner_file, read_credentials, servic
 from vmkiln.api.identity.issuer import ensure_issuer
 from vmkiln.cli.contexts import Context
 from vmkiln.cli.output import say
-from vmkiln.cli.service.answers import OTHER_SERVICE, ServiceAway, UnexpectedAnswer, body_of, refusal
-from vmkiln.errors import ArmError, InputError, VmkilnError
+from vmkiln.cli.service.answers import OTHER_SERVICE, ServiceAway, UnexpectedAnswer, body_of, failure, refusal
+from vmkiln.errors import InputError, VmkilnError
 from vmkiln.fleet.host_identity import HostIdentity
 from vmkiln.preparation import opened_store
 from vmkiln.service import Occupant, Occupied, beside_commands, real_build, running
@@ -212,10 +212,7 @@ class ArmClient:
             if status.lower() == "succeeded":
                 return pause
             if status.lower() not in GOING_ON:
-                error = state.get("error")
-                error = error if isinstance(error, dict) else {}
-                text = str(error.get("message") or f"the operation ended {status or 'in no state'}")
-                raise ArmError(409, str(error.get("code") or status or "UnexpectedAnswer"), text)
+                raise failure(state)
 
     async def _result(self, first: httpx.Response) -> httpx.Response:
         """What an answer of 202 leads to: its Location is asked until it answers otherwise."""

@@ -138,14 +138,17 @@ def _in_words(value: object) -> str:
             return str(value)
 
 
-def show_rows(columns: Sequence[str], rows: Iterable[Sequence[str]], *, none: str) -> None:
+def show_rows(columns: Sequence[str], rows: Iterable[Sequence[str]], *, none: str, is_of_service: bool = False) -> None:
     """A table with a line of headings; without a row, `none` says on standard error what to do.
 
-    A column that begins with `>` has its cells at the right. The last one is as long as it likes.
+    A column that begins with `>` has its cells at the right. The last one is as long as it likes. What is not of the
+    service in use is of this machine: an empty list says so to whoever has logged in elsewhere.
     """
     cells = [list(row) for row in rows]
     if not cells:
         say(none)
+        if not is_of_service and (told := elsewhere()):
+            say(told)
         return
     heads = [column.removeprefix(">") for column in columns]
     widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
@@ -156,11 +159,26 @@ def show_rows(columns: Sequence[str], rows: Iterable[Sequence[str]], *, none: st
         typer.echo(GAP.join(laid).rstrip())
 
 
+def elsewhere() -> str:
+    """That this machine was asked and not the service in use; '' where none is in use."""
+    import os
+
+    from vmkiln.cli.contexts import contexts_file, read_contexts
+
+    try:
+        current = read_contexts(contexts_file(os.environ)).current
+    except InputError:
+        return ""
+    told = f"this machine was asked; `vmkiln template` and `vmkiln rest` ask the service of the context `{current}`"
+    return told if current else ""
+
+
 def newest_or(store: Store, run_id: str) -> str:
     """The run's whole id. Raises: `InputError` when there is none."""
     if run_id:
         return store.runs.find(run_id).run_id
     rows = store.runs.list(limit=1)
     if not rows:
-        raise InputError("there is no run yet", hint="`vmkiln build TEMPLATE` starts one")
+        way = "; ".join(part for part in ("`vmkiln build TEMPLATE` starts one", elsewhere()) if part)
+        raise InputError("there is no run yet", hint=way)
     return rows[0].run_id

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from vmkiln.cli.contexts import Context, Contexts, contexts_file, read_contexts, write_contexts
+from vmkiln.cli.main import main
 from vmkiln.errors import InputError
 
 ONE = Context("https://one", authority="pem", app_id="a", secret="s3cret-one")
@@ -34,6 +35,23 @@ def test_forgetting_the_one_in_use_leaves_none_in_use() -> None:
     assert contexts.without("one").in_use == TWO
     assert contexts.used("one").in_use == ONE
     assert contexts.used("").in_use is None
+
+
+@pytest.mark.parametrize(
+    "words", [["run", "list"], ["history"], ["host", "list"], ["image", "list"], ["staging", "list"], ["run", "show"]]
+)
+def test_who_has_logged_in_elsewhere_is_told_that_this_machine_was_asked(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """One looked for the runs of a service with `vmkiln run list`, and read that there was none."""
+    monkeypatch.setenv("VMKILN_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    for contexts, is_told in ((Contexts().with_context("far", TWO), True), (Contexts("", {"far": TWO}), False)):
+        write_contexts(contexts_file({"XDG_CONFIG_HOME": str(tmp_path)}), contexts)
+        with pytest.raises(SystemExit):
+            main(words)
+        said = capfd.readouterr().err
+        assert ("ask the service of the context `far`" in said) is is_told, said
 
 
 def test_an_unknown_context_is_named_with_those_there_are() -> None:

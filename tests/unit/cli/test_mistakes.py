@@ -76,6 +76,8 @@ WRONG_WORDS = (
     (("run", "lsit"), "list"),
     (("run", "list", "--jsno"), "--json"),
     (("rest", "FETCH", "/subscriptions"), "GET"),
+    (("rest", "PUT", "/subscriptions/x", "--body", '{"location": "westus"}'), "--body takes the name of a JSON file"),
+    (("rest", "PUT", "/subscriptions/x", "--body", "yaml.json"), "it is no JSON"),
     (("serve", "--listen", "127.0.0.1:99999"), "99999"),
 )
 

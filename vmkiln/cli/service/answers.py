@@ -70,14 +70,25 @@ def refusal(answer: httpx.Response) -> ArmError:
     inner = found.get("error", found)
     status = answer.status_code
     if isinstance(inner, dict) and inner.get("code"):
-        code, message = str(inner["code"]), str(inner.get("message", ""))
-        details = list(_details(inner, MOST_DEPTH))[:MOST_DETAILS]
-        more = [text for one in details if (text := _line_of(one)) and one["message"] not in message]
-        told = "\n  ".join([f"{code}: {message}", *more])
-        return ArmError(status, code, told, details=details, hint=cure_of(code))
+        return _told(inner, status, f"{inner['code']}: {inner.get('message', '')}")
     if isinstance(inner, str):
         return ArmError(status, inner, str(found.get("error_description") or inner), hint=cure_of(inner))
     return ArmError(status, UnexpectedAnswer.code, f"the service answered {status}", hint=OTHER_SERVICE)
+
+
+def failure(operation: Mapping[str, Any]) -> ArmError:
+    """What an asynchronous operation says that ended otherwise than well, with what helps; pure."""
+    state = str(operation.get("status", ""))
+    error = operation.get("error")
+    error = error if isinstance(error, dict) else {}
+    told = {**error, "code": error.get("code") or state or UnexpectedAnswer.code}
+    return _told(told, 409, str(error.get("message") or f"the operation ended {state or 'in no state'}"))
+
+
+def _told(error: Mapping[str, Any], status: int, message: str) -> ArmError:
+    code, details = str(error["code"]), list(_details(error, MOST_DEPTH))[:MOST_DETAILS]
+    more = [text for one in details if (text := _line_of(one)) and one["message"] not in message]
+    return ArmError(status, code, "\n  ".join([message, *more]), details=details, hint=cure_of(code))
 
 
 def _details(error: Mapping[str, Any], depth: int) -> Iterator[dict[str, str]]:

@@ -238,7 +238,9 @@ def _json_of(path: Path) -> Any:
     try:
         return json.loads(sys.stdin.read() if str(path) == "-" else path.read_text())
     except (OSError, ValueError) as error:
-        raise InputError(f"--body: {path} cannot be read: {error}") from error
+        why = error.strerror if isinstance(error, OSError) else f"it is no JSON: {error}"
+        hint = "--body takes the name of a JSON file, or `-` for standard input"
+        raise InputError(f"--body: {str(path)[:SHOWN_LETTERS]} cannot be read: {why}", hint=hint) from error
 
 
 async def _ask(

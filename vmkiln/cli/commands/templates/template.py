@@ -183,6 +183,7 @@ def list_(
         ],
         none=f"there is no image template {_where(group, subscription)}; "
         f"`vmkiln template create NAME FILE -g {group or 'GROUP'}` makes one",
+        is_of_service=True,
     )
 
 
