@@ -26,6 +26,7 @@ from vmkiln.azure_names import ProvisioningState
 from vmkiln.errors import ArmError
 from vmkiln.fleet.admission import QueuePosition
 from vmkiln.fleet.image_builder import DELETE, PROVISION
+from vmkiln.fleet.placement.forecast import Forecast
 from vmkiln.fleet.tally import Tally
 from vmkiln.run.room import NOTHING, Room
 from vmkiln.settings import Settings
@@ -91,6 +92,9 @@ class RecordedWork:
 
     def queue(self) -> list[QueuePosition]:
         return []
+
+    def forecast(self) -> Forecast:
+        return Forecast()
 
     def room(self) -> tuple[Room, Room]:
         return Room(4, 8192, 100_000), NOTHING

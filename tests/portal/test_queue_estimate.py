@@ -1,52 +1,91 @@
-"""The queue says when the runs that hold the room are usually over, by the last successes of their templates."""
+"""The queue says when waiting runs usually start, and when those that hold the room are usually over."""
 
-from dataclasses import replace
-from datetime import datetime, timedelta
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
-from in_process import TEMPLATE, InProcess, a_template, add_group, ended_run, provisioned
+import pytest
+from in_process import TEMPLATE, InProcess, a_template, add_group, ended_run, provisioned, wait_for
 from page_visitor import Visitor
 
-from vmkiln.portal.overview.estimate import COMPARED_RUNS, expected_end
-from vmkiln.run_state import RunState, new_run_id
+from vmkiln.run_state import RunState
+from vmkiln.store import tables
 from vmkiln.store.database import utc_now
 
-NOON = datetime.fromisoformat("2026-01-31T12:00:00+00:00")
+OTHER = f"{TEMPLATE}-other"
 
 
-def a_run(name: str, *, waited: float, took: float | None, state: str = "Succeeded") -> dict[str, Any]:
-    begun = NOON + timedelta(seconds=waited)
-    phases = [
-        {"name": "Queued", "startTime": NOON.isoformat(), "endTime": begun.isoformat()},
-        {"name": "Building", "startTime": begun.isoformat(), "endTime": None},
-    ]
-    ended = None if took is None else (begun + timedelta(seconds=took)).isoformat()
-    return {"name": name, "properties": {"runState": state, "endTime": ended, "phases": phases}}
+def asked_for_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vmkiln.fleet.placement.outlook.KEPT_SECONDS", 0.0)
 
 
-def test_a_run_is_usually_over_after_the_median_of_the_last_successes() -> None:
-    now = a_run("now", waited=30, took=None, state="Running")
-    good = [a_run(str(at), waited=1000 * at, took=60 + at) for at in range(COMPARED_RUNS)]
-    older = [a_run("old", waited=0, took=9000)] * 20
-    failed = [a_run("failed", waited=0, took=1, state="Failed")]
-    assert expected_end("now", [now, *failed, *good, *older]) == NOON + timedelta(seconds=30 + 62)
-    assert expected_end("now", [now, *failed]) is None
-    assert expected_end("other", [now, *good]) is None
-    waits = {"name": "now", "properties": {**now["properties"], "phases": now["properties"]["phases"][:1]}}
-    assert expected_end("now", [waits, *good]) is None
+def cell(page: str, label: str) -> str:
+    return page.partition(f'data-label="{label}"')[2].partition("</td>")[0]
 
 
-def test_the_queue_tells_it_of_a_run_that_goes_on(browser: Visitor, living: InProcess) -> None:
+@pytest.fixture
+def held(living: InProcess, tmp_path: Path) -> Callable[[], None]:
+    """One run goes on, whose template succeeded once, in an hour, and another waits; ends them."""
+    marker = tmp_path / "held"
     add_group(living)
-    provisioned(living, TEMPLATE, a_template())
+    provisioned(living, TEMPLATE, a_template(f"hold while {marker}"))
     living.request("POST", f"{TEMPLATE}/run")
     ended_run(living, TEMPLATE)
+    [good] = living.service.store.runs.of_template(TEMPLATE.lower())
+    marker.touch()
+    provisioned(living, OTHER, a_template())
+    living.request("POST", f"{TEMPLATE}/run")
+    started(living)
+    living.request("POST", f"{OTHER}/run")
+    runs = living.service.store.connections
+    assert good.ended is not None
+    ended = good.ended + timedelta(hours=1)
+    runs.change(tables.runs.update().where(tables.runs.c.run_id == good.run_id).values(ended=ended))
+    return marker.unlink
+
+
+def started(living: InProcess) -> Any:
     store = living.service.store
-    [row] = store.runs.of_template(TEMPLATE.lower())
-    store.runs.add(replace(row, run_id=new_run_id(), state=RunState.RUNNING, started=utc_now(), ended=None))
-    [going_on] = [one for one in store.runs.of_template(TEMPLATE.lower()) if one.ended is None]
-    page = browser.get("/portal/queue").text
-    assert "not known" in page.partition('data-label="Usually over"')[2].partition("</td>")[0]
-    store.runs.begin_phase(going_on.run_id, "Customizing")
-    cell = browser.get("/portal/queue").text.partition('data-label="Usually over"')[2].partition("</td>")[0]
-    assert "later than usual" in cell or "<time datetime=" in cell
+    return wait_for(lambda: [run for run in store.runs.list() if run.sub_state == "Customizing"])
+
+
+def test_a_start_and_an_end_are_told_by_what_is_usual(
+    browser: Visitor, living: InProcess, held: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked_for_anew(monkeypatch)
+    try:
+        [going_on] = living.get("/providers/Vmkiln.Builds/queue", api_version="2024-03-01").json()["goingOn"]
+        assert going_on["properties"]["expectedEnd"] > (utc_now() + timedelta(minutes=50)).isoformat()
+        page = browser.get("/portal/queue").text
+        assert "<time datetime=" in cell(page, "Usually over")
+        assert cell(page, "Starts").count("data-comes") == 1
+        [waits] = living.get(f"{OTHER}/providers/Vmkiln.Builds/runs").json()["value"]
+        assert waits["properties"]["queue"]["expectedStart"] == going_on["properties"]["expectedEnd"]
+        assert "usually starts <time" in browser.get(f"/portal{waits['id']}").text
+        browser.token = "stranger"
+        assert TEMPLATE not in browser.get("/portal/queue").text
+    finally:
+        held()
+    ended_run(living, OTHER)
+
+
+def test_what_nothing_tells_is_said_to_be_not_known(
+    browser: Visitor, living: InProcess, held: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked_for_anew(monkeypatch)
+    runs = living.service.store.connections
+    try:
+        good = tables.runs.c.state == RunState.SUCCEEDED
+        runs.change(tables.runs.update().where(good).values(ended=tables.runs.c.started))
+        page = browser.get("/portal/queue").text
+        assert "later than usual" in cell(page, "Usually over")
+        assert "not known" in cell(page, "Starts")
+        runs.change(tables.runs.update().where(good).values(state=RunState.FAILED))
+        page = browser.get("/portal/queue").text
+        assert "not known" in cell(page, "Usually over")
+        [waits] = living.get(f"{OTHER}/providers/Vmkiln.Builds/runs").json()["value"]
+        assert "when it starts is not known" in browser.get(f"/portal{waits['id']}").text
+    finally:
+        held()
+    ended_run(living, OTHER)

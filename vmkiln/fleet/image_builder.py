@@ -29,7 +29,9 @@ from vmkiln.fleet.host_identity import HostIdentity
 from vmkiln.fleet.hosting import Hosting
 from vmkiln.fleet.log_retention import forget_logs
 from vmkiln.fleet.operation_turns import Failed, next_ones
-from vmkiln.fleet.run_queue import hosts_now, queue_of
+from vmkiln.fleet.placement.forecast import Forecast
+from vmkiln.fleet.placement.outlook import Outlook, forecast_of
+from vmkiln.fleet.run_queue import hosts_now, looked_at, queue_of
 from vmkiln.fleet.run_trace import Span
 from vmkiln.fleet.tally import Tally
 from vmkiln.host import reserve_file
@@ -146,6 +148,7 @@ class ImageBuilder:
         self._began = self._looked_since = store.now()
         self._counted: dict[str, datetime] = {}
         self._counting = threading.Lock()
+        self._outlook = Outlook(self._forecast)
 
     @property
     def tally(self) -> Tally:
@@ -170,6 +173,16 @@ class ImageBuilder:
         """The runs that wait for a host, each with its position in the queue and why it waits."""
         capacities = self._host.capacity_now()
         return queue_of(self._settings, self._store, capacities=capacities, templates=self._host.templates)
+
+    def forecast(self) -> Forecast:
+        """When waiting runs usually start, and those that go on are usually over; a few seconds old at most."""
+        return self._outlook.now()
+
+    def _forecast(self) -> Forecast:
+        capacities, templates = self._host.capacity_now(), self._host.templates
+        return forecast_of(
+            self._store, looked_at(self._settings, self._store, capacities=capacities, templates=templates)
+        )
 
     def room(self) -> tuple[Room, Room]:
         """What the live hosts have for runs, and what of it is promised to runs that go on."""

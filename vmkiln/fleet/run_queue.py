@@ -3,7 +3,7 @@
 import functools
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -186,6 +186,46 @@ def queue_of(
 
 
 @dataclass(frozen=True)
+class Look:
+    """What the queue is worked out of: who waits, in order, what each needs, the hosts, and the runs that go on.
+
+    `placed` have room of a host, `others` go on without.
+    """
+
+    ordered: Sequence[Waiting]
+    need: Callable[[str], Need]
+    hosts: Sequence[Host]
+    placed: Sequence[PlacedRun]
+    others: Sequence[RunRow]
+
+
+def looked_at(
+    settings: Settings,
+    store: Store,
+    *,
+    capacities: Mapping[str, Room] = NOWHERE,
+    templates: KnownTemplates | None = None,
+) -> Look:
+    """A look at the queue; the rest is as in `queue_of`."""
+    rows = store.queue.waiting(per_subscription=FRONT)
+    waiting = [Waiting(item.run_id, subscription_of(item.template_id), item.started) for item in rows]
+    placed, others = store.hosts.placed(), store.queue.going_on_alone()
+    ordered = _in_turn(store, waiting, placed, others)
+    hosts, _ = _hosts(store, placed, others, capacities)
+    front = _Front(settings, store, [item.run_id for item in ordered], templates)
+    return Look(ordered, front.need, hosts, placed, others)
+
+
+def _in_turn(
+    store: Store, waiting: Sequence[Waiting], placed: Sequence[PlacedRun], others: Sequence[RunRow]
+) -> list[Waiting]:
+    """The order of the queue, by the runs that go on and those that started last."""
+    template_ids = [*(run.template_id for run in placed), *(run.template_id for run in others)]
+    going_on = Counter(map(subscription_of, template_ids))
+    return in_turn(waiting, Turns(going_on, store.queue.last_starts(limit=REMEMBERED_RUNS)))
+
+
+@dataclass(frozen=True)
 class _Queue:
     """The queue, who is in front of it, and what of each host is promised without a reservation."""
 
@@ -212,9 +252,7 @@ def _queue(
         return _Queue([], _Front(settings, store), NOWHERE)
     placed = store.hosts.placed()
     others = store.queue.going_on_alone()
-    template_ids = [*(run.template_id for run in placed), *(run.template_id for run in others)]
-    going_on = Counter(map(subscription_of, template_ids))
-    ordered = in_turn(waiting, Turns(going_on, store.queue.last_starts(limit=REMEMBERED_RUNS)))
+    ordered = _in_turn(store, waiting, placed, others)
     hosts, unreserved = _hosts(store, placed, others, capacities)
     front = _Front(settings, store, [item.run_id for item in ordered], templates)
     return _Queue(positions(ordered, need_of=front.need, hosts=hosts, kept_for=front.kept), front, unreserved)

@@ -33,6 +33,9 @@ class Room:
     def __add__(self, other: "Room") -> "Room":
         return Room(self.cpus + other.cpus, self.memory_mib + other.memory_mib, self.disk_mib + other.disk_mib)
 
+    def __sub__(self, other: "Room") -> "Room":
+        return Room(self.cpus - other.cpus, self.memory_mib - other.memory_mib, self.disk_mib - other.disk_mib)
+
     def capped(self, most: "Room") -> "Room":
         """The same need on a host that has no more than `most`.
 

@@ -147,6 +147,12 @@ class RunTable:
         query = sa.select(runs).where(runs.c.template_id == template_id.lower())
         return [run_row(row) for row in self._connections.rows(query.order_by(runs.c.started.desc()).limit(limit))]
 
+    def successes(self, template_id: str, *, limit: int) -> "Sequence[RunRow]":
+        """The last runs of an image template that succeeded, the newest first; without their templates."""
+        query = sa.select(*WITHOUT_TEMPLATE).where(runs.c.template_id == template_id.lower())
+        query = query.where(runs.c.state == RunState.SUCCEEDED).order_by(runs.c.started.desc()).limit(limit)
+        return [run_row({"template": {}, **row}) for row in self._connections.rows(query)]
+
     def forget_template(self, template_id: str) -> None:
         """Part a deleted template (id in lower case) from its runs, which stay on record."""
         self._connections.change(runs.update().where(runs.c.template_id == template_id).values(template_id=""))

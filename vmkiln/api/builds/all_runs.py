@@ -23,7 +23,7 @@ from vmkiln.azure_names import IMAGE_TEMPLATE
 from vmkiln.errors import ArmError
 from vmkiln.fleet.admission import QueuePosition
 from vmkiln.run.failure.failure_report import has_failed_validation
-from vmkiln.run_state import RunState
+from vmkiln.run_state import GOING_ON, RunState
 from vmkiln.store.rows import RunRow
 from vmkiln.store.run_facts import beside_confinement
 
@@ -177,15 +177,27 @@ def get_log(call: Call) -> Answer:
 
 
 def get_queue(call: Call) -> Answer:
-    """GET the runs that wait, in order, each with what it waits for: {value, others}.
+    """GET the runs that wait, in order, each with what it waits for: {value, others, goingOn}.
 
-    `others` is how many wait that the caller may not read.
+    `others` is how many wait that the caller may not read; `goingOn` are the newest of those that go on, each with when
+    it is usually over (`expectedEnd`), after the last five successes of its template. What that is not known of has
+    null, as has the start (`queue.expectedStart`) of a run that waits for its room.
     """
     positions = sorted(call.service.builder.queue(), key=lambda one: one.position)
     runs = call.service.store.runs.by_id([one.run_id for one in positions], has_template=False)
     known = [(one, runs[one.run_id]) for one in positions if one.run_id in runs]
     seen = [summary(call, run, position=one) for one, run in known if call.may(Permission.READ, scope_of(run))]
-    return Answer(200, {"value": seen, "others": len(known) - len(seen)})
+    return Answer(200, {"value": seen, "others": len(known) - len(seen), "goingOn": _going_on(call)})
+
+
+def _going_on(call: Call) -> list[dict[str, Any]]:
+    """The newest runs that go on and that the caller may read, each with when it is usually over."""
+    rows = call.service.store.runs.older(None, states=GOING_ON, limit=LOOKED_AT)
+    found = [summary(call, run) for run in rows if call.may(Permission.READ, scope_of(run))][:PAGE]
+    ends = call.service.builder.forecast().ends
+    for body in found:
+        body["properties"]["expectedEnd"] = time_text(ends.get(body["name"]))
+    return found
 
 
 ROUTES = (

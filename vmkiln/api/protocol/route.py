@@ -22,6 +22,7 @@ from vmkiln.audit.audit_log import AuditLog
 from vmkiln.azure_names import NEWEST_API_VERSION
 from vmkiln.fleet.admission import QueuePosition
 from vmkiln.fleet.health import Health
+from vmkiln.fleet.placement.forecast import Forecast
 from vmkiln.fleet.tally import Tally
 from vmkiln.lifetime.rounds import Rounds
 from vmkiln.run.room import Room
@@ -99,6 +100,9 @@ class Builder(Protocol):
 
     def queue(self) -> Sequence[QueuePosition]:
         """The runs that wait, each with its position in the queue and why it waits."""
+
+    def forecast(self) -> Forecast:
+        """When waiting runs usually start, and those that go on are usually over."""
 
     def room(self) -> tuple[Room, Room]:
         """What the live hosts have for runs, and what of it is promised to runs that go on."""

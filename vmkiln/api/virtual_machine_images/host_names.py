@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vmkiln.api.identity.caller import Permission
+from vmkiln.api.protocol.revision import time_text
 from vmkiln.api.protocol.route import Call
 from vmkiln.fleet.admission import QueuePosition
 
@@ -17,8 +18,12 @@ def may_read_hosts(call: Call) -> bool:
 
 
 def queue_body(call: Call, position: QueuePosition) -> dict[str, Any]:
-    """Where a waiting run stands, and why it waits, as the caller may know it."""
-    return {"position": position.position, "reason": position.reason if may_read_hosts(call) else position.told}
+    """Where a waiting run stands, why it waits, as the caller may know it, and when it usually starts."""
+    return {
+        "position": position.position,
+        "reason": position.reason if may_read_hosts(call) else position.told,
+        "expectedStart": time_text(call.service.builder.forecast().starts.get(position.run_id)),
+    }
 
 
 def shown_facts(call: Call, facts: Mapping[str, Any]) -> dict[str, Any]:

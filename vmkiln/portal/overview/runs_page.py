@@ -1,20 +1,17 @@
 """All runs, those that `vmkiln build` made too, and the queue."""
 
-import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from starlette.responses import Response
 
 from vmkiln.azure_names import ALL_RUNS, utc_text
-from vmkiln.portal.overview.estimate import MOST_TEMPLATES, expected_end
 from vmkiln.portal.overview.listed import DAYS, asked, next_address, one_page
 from vmkiln.portal.rendering import page
 from vmkiln.portal.visit import Visit
-from vmkiln.run_state import GOING_ON, LIVE_STATES, RunState
+from vmkiln.portal.waterfall import moment
+from vmkiln.run_state import LIVE_STATES, RunState
 
-OF_TEMPLATE = "providers/Vmkiln.Builds/runs"
 QUEUE = "/providers/Vmkiln.Builds/queue"
 REFRESH_SECONDS = 5
 
@@ -49,33 +46,15 @@ def _wanted(query: Mapping[str, str]) -> dict[str, str]:
 
 async def queue(visit: Visit) -> Response:
     """The runs that wait, in order, with what each waits for, and the runs that hold what they wait for."""
-    waiting, going_on = await asyncio.gather(
-        visit.api.ask("GET", QUEUE), visit.api.ask("GET", ALL_RUNS, state=",".join(GOING_ON))
-    )
-    now, ends = datetime.now(UTC), await _ends(visit, going_on["value"])
-    soonest = min((end for end in ends.values() if end > now), default=None)
+    found, now = await visit.api.ask("GET", QUEUE), datetime.now(UTC)
+    ends = {run["name"]: moment(run["properties"]["expectedEnd"]) for run in found["goingOn"]}
     return await page(
         "queue.html",
         title="Queue",
         section="queue",
-        waiting=waiting["value"],
-        others=waiting["others"],
-        going_on=going_on["value"],
-        ends={name: utc_text(end) for name, end in ends.items()},
-        late={name for name, end in ends.items() if end <= now},
-        soonest=utc_text(soonest) if soonest else "",
+        waiting=found["value"],
+        others=found["others"],
+        going_on=found["goingOn"],
+        late={name for name, end in ends.items() if end is not None and end <= now},
         refresh_seconds=REFRESH_SECONDS,
     )
-
-
-async def _ends(visit: Visit, going_on: Sequence[Mapping[str, Any]]) -> dict[str, datetime]:
-    """When each run that goes on is usually over, by its name, as far as runs of its template tell it."""
-    named = {str(run["properties"]["templateId"]) for run in going_on if run["properties"]["templateId"]}
-    templates = sorted(named)[:MOST_TEMPLATES]
-    lists = await asyncio.gather(*(visit.api.readable(f"{one}/{OF_TEMPLATE}") for one in templates))
-    known = dict(zip(templates, (found.get("value", []) for found in lists), strict=True))
-    ends = (
-        (str(run["name"]), expected_end(run["name"], known.get(run["properties"]["templateId"], [])))
-        for run in going_on
-    )
-    return {name: end for name, end in ends if end is not None}
