@@ -8,6 +8,7 @@ import asyncio
 import asyncio.sslproto
 import contextlib
 import errno
+import ipaddress
 import logging
 import os
 import socket
@@ -35,7 +36,7 @@ KEEP_ALIVE_SECONDS = 30
 TLS_SECONDS = 10.0  # to set it up
 TLS_END_SECONDS = 2.0  # to end it politely
 TLS_READ_BYTES = 32 * 1024  # at once; asyncio has 256 KiB for each connection, most of which say nothing
-NO_FILES_SECONDS = 0.5  # before the next is taken, when there is no file for it
+NO_FILES_SECONDS = 0.5  # before the next is taken, when there is no file for it, or another reason
 SPARED_FILES = 512  # for the database, logs, builds and what else the process opens
 FEWEST_CONNECTIONS = 16
 GRACE_SECONDS = 10
@@ -46,6 +47,7 @@ BUSY = {"error": {"code": "ServerBusy", "message": f"The service answers {MOST_R
 BACKLOG = 256
 DEFAULT_CONNECTIONS = 500
 _NO_FILES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+_GONE = {errno.EBADF, errno.EINVAL, errno.ENOTSOCK}  # accept(2): what listens is no more
 LOGGERS = ("uvicorn.error", "asyncio", __name__)  # what strangers can make long
 FIRST_INHERITED = 3  # SD_LISTEN_FDS_START
 MOST_HEADER_BYTES = 64 * 1024
@@ -71,7 +73,15 @@ def parse_address(text: str) -> Address:
 
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach an address; pure."""
-    return host in {"localhost", "::1"} or host.startswith("127.")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name, which may begin with digits
+        return host == "localhost"
+
+
+def is_everywhere(host: str) -> bool:
+    """Whether it means all addresses of this machine; pure."""
+    return host in {"", "0.0.0.0", "::"}  # noqa: S104 (compared, not bound)
 
 
 def meetings(
@@ -81,8 +91,9 @@ def meetings(
 
     `authority` (PEM) is what they trust, `names` is what the certificate is for.
     """
-    is_everywhere = address.host in {"", "0.0.0.0", "::"}  # noqa: S104 (compared, not bound)
-    here, there = ("localhost", socket.gethostname()) if is_everywhere else (address.host, address.host)
+    here, there = (address.host, address.host)
+    if is_everywhere(address.host):
+        here, there = "localhost", socket.gethostname()
     near = Meeting(url_of(here, port), authority, _name_for(here, names))
     if service_url:
         return near, Meeting(service_url.rstrip("/"), authority, is_public=True)
@@ -92,15 +103,19 @@ def meetings(
 def named_here(host: str) -> str:
     """By which name this machine reaches what listens at `host`; pure.
 
-    `localhost` is 127.0.0.1 on many machines, where nothing listens on ::1 alone.
+    `localhost` is 127.0.0.1, and nothing that listens on ::1 or another address of loopback alone is reached by it.
     """
-    is_everywhere = host in {"0.0.0.0", "::"}  # noqa: S104 (compared, not bound)
-    return "localhost" if is_everywhere or (is_loopback(host) and host != "::1") else host
+    return "localhost" if is_everywhere(host) or host == "127.0.0.1" else host
 
 
 def url_of(host: str, port: int) -> str:
     """Where a service is asked; an IPv6 address stands in brackets (RFC 3986, 3.2.2). Pure."""
-    return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+    return f"https://{place_of(host, port)}"
+
+
+def place_of(host: str, port: int) -> str:
+    """An address with its port, as it is told and typed; pure."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _name_for(host: str, names: Collection[str]) -> str:
@@ -132,11 +147,12 @@ def bound(address: Address, given: socket.socket | None = None) -> Iterator[sock
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((address.host, address.port))
         listening.listen(BACKLOG)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the latter for what cannot be a name
         listening.close()
-        where = f"{address.host}:{address.port}"
+        why = (isinstance(error, OSError) and error.strerror) or error
         raise InputError(
-            f"cannot listen on {where}: {error.strerror or error}", hint="choose another with --listen HOST:PORT"
+            f"cannot listen on {place_of(address.host, address.port)}: {why}",
+            hint="choose another with --listen HOST:PORT",
         ) from error
     with listening:
         yield listening
@@ -190,11 +206,16 @@ class _Server(uvicorn.Server):
         while True:
             try:
                 accepted, peer = await loop.sock_accept(listening)
-            except OSError as error:  # also one that went away before it was taken
+            except OSError as error:
+                if error.errno in _GONE:
+                    raise
+                if error.errno == errno.ECONNABORTED:  # it went away before it was taken
+                    await asyncio.sleep(0)
+                    continue
+                log.error("a connection cannot be taken now: %s", error.strerror or error)
                 if error.errno in _NO_FILES:
-                    log.error("a connection cannot be taken now: %s", error.strerror)
                     self._connections.make_room()
-                    await asyncio.sleep(NO_FILES_SECONDS)
+                await asyncio.sleep(NO_FILES_SECONDS)  # for an error that stays comes at once, again and again
                 continue
             self._take(accepted, network_of(str(peer[0])))
 

@@ -1,6 +1,8 @@
 """The HTTPS listener: TLS always, an address that is checked, a graceful end."""
 
 import asyncio
+import errno
+import re
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -8,13 +10,15 @@ from pathlib import Path
 
 import httpx
 import pytest
+import uvicorn
 from certificates import a_certificate
 from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from vmkiln.errors import InputError, TaskEnded
 from vmkiln.lifetime.ending import is_ending
-from vmkiln.listener import Address, _Server, bound, is_loopback, parse_address, serve, url_of
+from vmkiln.listener import Address, _Server, bound, is_loopback, named_here, parse_address, serve, url_of
+from vmkiln.listening.connections import Connections
 
 
 @pytest.mark.parametrize(
@@ -46,7 +50,68 @@ def test_an_address_that_is_told_can_be_typed() -> None:
 
 def test_loopback_is_told_from_the_rest() -> None:
     assert all(map(is_loopback, ("127.0.0.1", "127.1.2.3", "::1", "localhost")))
-    assert not any(map(is_loopback, ("0.0.0.0", "::", "192.0.2.1", "example.org")))
+    assert not any(map(is_loopback, ("0.0.0.0", "::", "192.0.2.1", "example.org", "127.example.org")))
+
+
+@pytest.mark.parametrize(
+    ("host", "named"),
+    [
+        ("127.0.0.1", "localhost"),
+        ("0.0.0.0", "localhost"),
+        ("::", "localhost"),
+        ("localhost", "localhost"),
+        ("127.0.0.2", "127.0.0.2"),
+        ("::1", "::1"),
+        ("192.0.2.1", "192.0.2.1"),
+    ],
+)
+def test_a_service_is_told_by_an_address_that_reaches_it(host: str, named: str) -> None:
+    assert named_here(host) == named
+
+
+@pytest.mark.parametrize(
+    ("host", "told"), [("127.0.0.1", "127.0.0.1"), ("::1", "[::1]"), (f"{'x' * 64}.org", f"{'x' * 64}.org")]
+)
+def test_where_it_cannot_listen_is_told_as_it_is_typed(host: str, told: str) -> None:
+    with socket.create_server((host if ":" in host else "127.0.0.1", 0), family=family_of(host)) as taken:
+        port = taken.getsockname()[1]
+        with (
+            pytest.raises(InputError, match=re.escape(f"cannot listen on {told}:{port}: ")),
+            bound(Address(host, port)),
+        ):
+            pass
+
+
+def family_of(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+@pytest.mark.parametrize("number", [errno.ENETDOWN, errno.EPERM, errno.EMFILE])
+async def test_an_error_that_stays_is_not_met_without_a_pause(
+    number: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tried = []
+
+    async def fails(_listening: object) -> None:
+        tried.append(1)
+        raise OSError(number, "it is away")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "sock_accept", fails)
+    server = _Server(uvicorn.Config(hello), Connections(2, 2))
+    with bound(Address("127.0.0.1", 0)) as listening, pytest.raises(TimeoutError):
+        await asyncio.wait_for(server._take_all(listening), 0.2)
+    assert tried == [1]
+    assert "a connection cannot be taken now: it is away" in caplog.text
+
+
+async def test_a_socket_that_is_no_more_ends_the_listener() -> None:
+    server = _Server(uvicorn.Config(hello), Connections(2, 2))
+    with bound(Address("127.0.0.1", 0)) as listening:
+        listening.setblocking(False)
+        listening.shutdown(socket.SHUT_RDWR)
+        async with asyncio.timeout(60):
+            with pytest.raises(OSError, match="Invalid argument"):
+                await server._take_all(listening)
 
 
 def test_a_port_that_is_taken_is_said() -> None:

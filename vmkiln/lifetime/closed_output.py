@@ -61,7 +61,9 @@ def _nothing() -> TextIO:
 
 def _lead_nowhere(descriptor: int) -> None:
     nowhere = os.open(os.devnull, os.O_RDWR)
-    if nowhere != descriptor:
+    if nowhere == descriptor:  # the lowest that is free
+        os.set_inheritable(descriptor, True)  # as a copy is, for programs that are started have it too
+    else:
         os.dup2(nowhere, descriptor)
         os.close(nowhere)
 

@@ -8,6 +8,7 @@ Source: RFC 9112, 7.1 (chunked); h11's documentation of a connection's states.
 import asyncio
 import contextlib
 import json
+import logging
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -32,6 +33,7 @@ ALIVE = (
     (socket.TCP_KEEPINTVL, socket.IPPROTO_TCP, 10),
     (socket.TCP_KEEPCNT, socket.IPPROTO_TCP, 3),
 )
+log = logging.getLogger(__name__)
 
 
 class Stream:
@@ -188,9 +190,9 @@ def keep_asking(writer: asyncio.StreamWriter | asyncio.Transport) -> None:
 async def passed_between(
     way: Stream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, first: "asyncio.Task[bytes] | None" = None
 ) -> None:
-    """Pass bytes between a way and a socket until either side ends, whose last bytes arrive.
+    """Pass bytes between a way and a socket until either side ends, whose last bytes arrive; a break is told.
 
-    `first` reads the way already, for whoever had to notice its end before.
+    `first` reads the way already, for whoever had to notice its end before. Raises: what was not foreseen.
     """
 
     async def to_way() -> None:
@@ -206,7 +208,12 @@ async def passed_between(
 
     passing = [asyncio.create_task(to_way()), asyncio.create_task(from_way())]
     try:
-        await asyncio.wait(passing, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait(passing, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            try:
+                task.result()
+            except (OSError, VmkilnError) as error:
+                log.info("the way into a failed VM broke off: %s", str(error) or type(error).__name__)
     finally:
         for task in passing:
             task.cancel()

@@ -81,6 +81,8 @@ class RunRow:
     def held_until(self) -> str:
         """Until when its failed VM can be entered (ISO 8601); '' when it can not any more."""
         if lease := self.facts.get("lease"):
+            if lease.get("released"):
+                return ""
             return lease["until"] if datetime.fromisoformat(lease["until"]) > datetime.now(UTC) else ""
         return "" if self.ended else str(self.facts.get("held_until", ""))
 

@@ -164,11 +164,15 @@ class CheckpointFact(TypedDict):
 
 
 class LeaseFact(TypedDict):
-    """A failed VM that lies on disk: until when (ISO 8601), how much it takes of it, on which host."""
+    """A failed VM that lies on disk: until when (ISO 8601), how much it takes of it, on which host.
+
+    `released` says that it was let go elsewhere, and its host is to delete it.
+    """
 
     until: str
     size_mib: int
     host_id: str
+    released: NotRequired[bool]
 
 
 class BuiltOfFact(TypedDict):

@@ -139,3 +139,13 @@ def test_a_file_that_the_caller_closed_is_no_other_file(tmp_path: Path) -> None:
     )
     assert (done.returncode, int(done.stderr) > 2) == (0, True)
     assert (tmp_path / "kept").read_text() == ""
+
+
+def test_a_file_that_the_caller_closed_leads_nowhere_for_programs_too(tmp_path: Path) -> None:
+    script = "import os, subprocess, sys; from vmkiln.lifetime import closed_output; closed_output.watch(); "
+    script += "program = f'test -e /proc/self/fd/{sys.argv[1]} && echo there >&{sys.argv[2]}'; "
+    script += "subprocess.run(['sh', '-c', program], check=True)"
+    for descriptor, other in ((0, 2), (1, 2), (2, 1)):
+        command = ["sh", "-c", f'exec "$0" -c "$1" {descriptor} {other} {descriptor}>&-', sys.executable, script]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, cwd=tmp_path)
+        assert (done.returncode, done.stdout + done.stderr) == (0, b"there\n"), descriptor

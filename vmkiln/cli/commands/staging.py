@@ -10,6 +10,7 @@ import typer
 from vmkiln.audit.act_names import GROUP_DELETE
 from vmkiln.azure_names import STORAGE_ACCOUNT, VIRTUAL_MACHINE, Architecture
 from vmkiln.cli.audited import audited
+from vmkiln.cli.commands.runs.other_host import held_elsewhere, is_another, lies_elsewhere
 from vmkiln.cli.completing import group_names
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.manual.examples import examples
@@ -143,10 +144,17 @@ def boot(group: GroupArgument) -> None:
             ]
             held = next((item for item in kept if lease.is_receipt_of(item, item.run_id)), None)
             if held is not None:
-                take_leave(store, store.runs.find(held.run_id))
+                run = store.runs.find(held.run_id)
+                if (host := held_elsewhere(settings, run)) and lease.found(settings, run.run_id) is None:
+                    raise lies_elsewhere(store, f"the failed VM of run {run.run_id[:8]}", host)
+                take_leave(store, run)
                 disks = stack.enter_context(disks_of(settings, store, held.run_id))
-        if held is None:
             path = settings.staging / row.name / KEPT_DISK
+            if held is None and kept and not path.exists():
+                host = str(store.runs.find(kept[0].run_id).facts.get("host_id", ""))
+                if is_another(settings, host):
+                    raise lies_elsewhere(store, f"the VM that {row.name} keeps", host)
+        if held is None:
             if not kept or not path.exists():
                 raise InputError(
                     f"{row.name} keeps no VM", hint="a VM is kept when errorHandling says abort and a step fails"

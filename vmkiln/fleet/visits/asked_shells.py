@@ -60,7 +60,7 @@ class AskedShells:
             asked = await in_round(order.opened, shell_id, text, self._store.seal)
             await self._visit(asked)
         except (VmkilnError, OSError, TimeoutError) as error:
-            log.warning("a visit to a failed VM failed (shell %s): %s", shell_id, error or type(error).__name__)
+            log.warning("a visit to a failed VM failed (shell %s): %s", shell_id, str(error) or type(error).__name__)
         except Exception:
             log.exception("a visit to a failed VM failed (shell %s)", shell_id)
         finally:

@@ -124,7 +124,7 @@ class NameProxy:
                 async with asyncio.timeout(1):
                     await writer.drain()
         except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
-            verdict = f"allowed; it broke: {error or type(error).__name__}"
+            verdict = f"allowed; it broke: {str(error) or type(error).__name__}"
         except Exception as error:  # the guest's bytes led to it; it costs this connection and no other
             verdict = f"refused: {error!r}"
         finally:
@@ -196,7 +196,7 @@ class NameProxy:
                 async with asyncio.timeout(CONNECT_SECONDS):
                     streams = await asyncio.open_connection(address, talk.port)
             except (OSError, TimeoutError) as error:
-                last = f"{address}: {error or 'no answer'}"
+                last = f"{address}: {str(error) or 'no answer'}"
                 continue
             talk.address = address
             return streams

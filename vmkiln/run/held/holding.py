@@ -145,6 +145,7 @@ async def _let_go(hold: Hold, vm: VirtualMachine, released: asyncio.Event) -> st
         letting_go: "it was released",
         stopped: "this host could not write what it wrote",
         vm.ended: "it ended",
+        vm.unheard: "what it says could not be read any more",
         hold.entered.egress_lost: "it lost its way to the Internet",
     }
     try:

@@ -24,6 +24,7 @@ from vmkiln.errors import InputError, KeyUnavailable, StorageFailed
 from vmkiln.files.durable_file import sync, write_whole
 from vmkiln.files.sparse_file import taken_bytes
 from vmkiln.host.qemu import Disk, Firmware, Machine
+from vmkiln.run.held import door
 from vmkiln.sealing.key_ring import Purpose, new_secret
 from vmkiln.sealing.seal import key_id_of
 from vmkiln.settings import Settings
@@ -31,7 +32,7 @@ from vmkiln.staging import run_directory
 from vmkiln.staging.staging_resource_group import HELD
 from vmkiln.staging.virtual_network import VirtualNetwork
 from vmkiln.store.database import Store
-from vmkiln.store.rows import ResourceState, StagingResourceRow
+from vmkiln.store.rows import ResourceState, RunRow, StagingResourceRow
 from vmkiln.store.run_facts import LeaseFact
 
 RECORD = "record.json"
@@ -195,6 +196,12 @@ def note(store: Store, made: Lease, machine: Machine, *, group: str, host: str) 
     store.runs.add_facts(made.run_id, lease=fact)
 
 
+def ask_release(store: Store, run: RunRow) -> None:
+    """Have the host that has a run's lease delete it with its next clean-up; nobody is let in until then."""
+    if fact := run.facts.get("lease"):
+        store.runs.add_facts(run.run_id, lease={**fact, "released": True})
+
+
 def is_receipt_of(row: StagingResourceRow, run_id: str) -> bool:
     """Whether a resource is the lease of a run; pure."""
     return row.run_id == run_id and row.type == VIRTUAL_MACHINE and row.detail.get("state") == HELD
@@ -225,6 +232,7 @@ def _removed_when_over(settings: Settings, store: Store, folder: Path, now: floa
     """Why it was a lease, and is deleted now; '' when it is left, or was none. Raises: `OSError`, `StorageFailed`."""
     with run_directory.locked_if_free(settings.runs, folder.name) as is_ours:
         if not is_ours:
+            _show_out(settings, store, folder)
             return ""
         lease = _readable(folder)
         reason = "" if lease is None else _why_over(lease, store, now)
@@ -235,12 +243,28 @@ def _removed_when_over(settings: Settings, store: Store, folder: Path, now: floa
         return reason
 
 
+def _show_out(settings: Settings, store: Store, folder: Path) -> None:
+    """Let a VM go that somebody is in, when it was released on another host: the visit deletes it."""
+    woken = run_directory.folder_of_woken(settings.runs, folder.name)
+    with contextlib.suppress(InputError):  # on no record any more, or left just now
+        if _is_released(store.runs.find(folder.name)) and door.is_held(woken):
+            door.knock(woken, door.RELEASE).close()
+
+
+def _is_released(run: RunRow) -> bool:
+    fact = run.facts.get("lease")
+    return fact is not None and fact.get("released", False)
+
+
 def _why_over(lease: Lease, store: Store, now: float) -> str:
     """Why nobody may have it any more; '' while somebody may. Raises: `StorageFailed`."""
     if lease.is_over(now):
         return "its time is over"
     with contextlib.suppress(InputError):  # a restored back-up may know nothing of it
-        group = store.runs.find(lease.run_id).staging_group
+        run = store.runs.find(lease.run_id)
+        if _is_released(run):
+            return "it was released on another host"
+        group = run.staging_group
         if group and store.staging.group(group) is None:
             return "its staging resource group was deleted"
     return ""

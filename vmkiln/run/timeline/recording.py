@@ -109,4 +109,6 @@ async def watched(process_id: int, tell: Tell) -> AsyncIterator[None]:
         yield
     finally:
         looking.cancel()
-        await asyncio.gather(looking, return_exceptions=True)
+        for problem in await asyncio.gather(looking, return_exceptions=True):
+            if isinstance(problem, Exception):
+                log.warning("what a run takes was not looked at to the end: %r", problem)

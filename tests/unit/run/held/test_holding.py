@@ -11,6 +11,7 @@ import pytest
 from vmkiln.errors import DatabaseAway
 from vmkiln.run.held import holding, lease
 from vmkiln.run.held.sealing import NotLeased
+from vmkiln.run_failures import NotBelieved
 from vmkiln.settings import Settings
 
 
@@ -117,3 +118,20 @@ async def test_a_run_fails_for_its_own_reason_whatever_becomes_of_the_hold(
     await holding.leased_or_held(holding.Hold(entered, unused, machine, "", 60, told.append), unused, vm)
     assert len(told) == 1
     assert ("is held until" in told[0]) == is_made, "what is there is told, with how it goes"
+
+
+async def test_a_vm_that_says_what_cannot_be_read_is_held_no_longer() -> None:
+    loop = asyncio.get_running_loop()
+    unheard, told = loop.create_future(), list[str]()
+    unheard.set_result(NotBelieved("it says too much"))
+
+    async def goes_on() -> None:
+        await loop.create_future()
+
+    vm: Any = SimpleNamespace(ended=loop.create_future(), unheard=unheard, stopped_by_write_error=goes_on)
+    entered: Any = SimpleNamespace(egress_lost=loop.create_future())
+    unused: Any = None
+    hold = holding.Hold(entered, unused, unused, "", 60, told.append)
+    async with asyncio.timeout(30):
+        reason = await holding._let_go(hold, vm, asyncio.Event())
+    assert reason == "what it says could not be read any more"

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -323,7 +324,37 @@ def test_who_asks_on_another_host_is_told_where_the_vm_lies(
     a_run(store)
     fact: Any = {"until": "2099-01-01T00:00:00+00:00", "size_mib": 1, "host_id": "another"}
     store.runs.add_facts(RUN, lease=fact)
-    for command in ("shell", "release"):
-        told = CliRunner().invoke(app, ["run", command, RUN]).exception
-        assert isinstance(told, InputError)
-        assert "lies on another host" in str(told)
+    told = CliRunner().invoke(app, ["run", "shell", RUN]).exception
+    assert isinstance(told, InputError)
+    assert "lies on another host, another" in str(told)
+    assert told.hint is not None
+    assert told.hint.startswith("run the same command on another, or log in")
+
+
+def test_a_vm_of_another_host_is_released_from_here_and_deleted_there(
+    settings: Settings, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its host, by another state directory here, deletes it with its next clean-up, and who is in is shown out."""
+    monkeypatch.setenv("VMKILN_HOME", str(settings.home))
+    a_run(store)
+    folder = leased(settings, store, until=4e9)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(lease, "found", lambda *_: None)
+        fact: Any = {"until": "2099-01-01T00:00:00+00:00", "size_mib": 1, "host_id": "another"}
+        store.runs.add_facts(RUN, lease=fact)
+        said = CliRunner().invoke(app, ["run", "release", RUN])
+        assert "its host, another, deletes it when it is at work again" in said.stderr
+        assert store.runs.find(RUN).held_until == "", "nobody is let in any more"
+    query = AuditQuery("", utc_now() - timedelta(hours=1), utc_now() + timedelta(hours=1))
+    assert [(act.operation, act.status) for act in store.audit.find(query, limit=5)] == [(RUN_RELEASE, "Succeeded")]
+    shown_out: list[bytes] = []
+    with monkeypatch.context() as inside:
+        inside.setattr(lease.door, "is_held", lambda _folder: True)
+        inside.setattr(lease.door, "knock", lambda _folder, word: shown_out.append(word) or socket.socket())
+        with run_directory.locked(settings.runs, RUN):
+            assert lease.remove_over(settings, store) == {}
+    assert shown_out == [lease.door.RELEASE]
+    assert folder.exists()
+    assert lease.remove_over(settings, store) == {RUN: "it was released on another host"}
+    assert not folder.exists()
+    assert store.runs.find(RUN).facts.get("lease") is None

@@ -53,7 +53,9 @@ async def through_service(
             raise ArmError(error.status, error.code, error.message, hint=_hint(error.code)) from error
         except OSError as error:  # `TimeoutError` is one
             hint = "a proxy on the way has to pass what is sent at once, in both directions"
-            raise ServiceAway(f"the way through {context.url} broke off: {error or 'no answer'}", hint=hint) from error
+            raise ServiceAway(
+                f"the way through {context.url} broke off: {str(error) or 'no answer'}", hint=hint
+            ) from error
         return await _entered(way, key, workplace, enter)
 
 

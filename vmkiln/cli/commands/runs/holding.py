@@ -13,6 +13,7 @@ import typer
 
 from vmkiln.audit.act_names import RUN_RELEASE, run_id_of
 from vmkiln.cli.audited import audited
+from vmkiln.cli.commands.runs.other_host import LOGIN, held_elsewhere, lies_elsewhere, name_of
 from vmkiln.cli.completing import NamedRunArgument
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.manual.examples import examples
@@ -68,7 +69,7 @@ def shell(run_id: NamedRunArgument, command: CommandArgument = None) -> None:
         return
     with opened_store(settings, say) as store:
         run = store.runs.find(run_id)
-        folder = None if _is_on_disk(settings, run) else _folder(settings, run)
+        folder = None if _is_on_disk(settings, store, run) else _folder(settings, run)
         take_leave(store, run)
         if folder is None:
             status = asyncio.run(_woken(settings, store, run.run_id, command or ()))
@@ -94,7 +95,7 @@ def _service_of_others(settings: Settings, run_id: str) -> Context | None:
             run = None if store is None else store.runs.find(run_id)
         except InputError:
             return context
-    return context if run is None or _is_of_another(settings, run) else None
+    return context if run is None or held_elsewhere(settings, run) else None
 
 
 async def _elsewhere(settings: Settings, service: Context, run_id: str, words: Sequence[str]) -> int:
@@ -109,46 +110,52 @@ async def _elsewhere(settings: Settings, service: Context, run_id: str, words: S
 
 @examples("vmkiln run release 0123abcd")
 def release(run_id: NamedRunArgument, as_json: JsonOption = False) -> None:
-    """Let the failed VM of a run go before its time is over, and delete what is kept of it."""
+    """Let the failed VM of a run go before its time is over, and delete what is kept of it.
+
+    One that another host holds is deleted by that, with its next clean-up; whoever is in it is out then.
+    """
     from vmkiln.cli.view.long_work import long_work
     from vmkiln.preparation import opened_store
+    from vmkiln.run.held import lease
     from vmkiln.run.held.door import RELEASE, knock
 
     settings = read_settings()
     with opened_store(settings, say) as store:
         run = store.runs.find(run_id)
-        folder = None if _is_on_disk(settings, run) else _folder(settings, run)
+        host = "" if lease.found(settings, run.run_id) else held_elsewhere(settings, run)
+        folder = None if host or _is_on_disk(settings, store, run) else _folder(settings, run)
+        said = f"run {run.run_id[:8]}: released"
         about = run_id_of(run.resource_group, run.template_name, run.run_id, kept=run.template_id)
         with audited(store, RUN_RELEASE, about):
-            if folder is not None:
+            if host:
+                said = _released_elsewhere(store, run, host)
+            elif folder is not None:
                 knock(folder, RELEASE).close()
             else:
                 with long_work(f"waiting until nobody is in the failed VM of run {run.run_id[:8]}"):
                     _delete(settings, store, run.run_id)
-    told_done(f"run {run.run_id[:8]}: released", {"released": run.run_id}, as_json=as_json)
+    told_done(said, {"released": run.run_id}, as_json=as_json)
 
 
-def _is_on_disk(settings: Settings, run: RunRow) -> bool:
+def _is_on_disk(settings: Settings, store: Store, run: RunRow) -> bool:
     """Whether a run's failed VM lies on this host's disk. Raises: `InputError` when it lies on another's."""
-    from vmkiln.errors import InputError
     from vmkiln.run.held import lease
 
     if lease.found(settings, run.run_id) is not None:
         return True
-    if _is_of_another(settings, run):
-        raise InputError(
-            f"the failed VM of run {run.run_id[:8]} lies on another host",
-            hint="run the same command there; or log in to the service (`vmkiln login`), which leads you into it",
-        )
+    if host := held_elsewhere(settings, run):
+        raise lies_elsewhere(store, f"the failed VM of run {run.run_id[:8]}", host, more=LOGIN)
     return False
 
 
-def _is_of_another(settings: Settings, run: RunRow) -> bool:
-    """Whether a run's failed VM lies on another host's disk."""
-    from vmkiln.host.host_id import host_id
+def _released_elsewhere(store: Store, run: RunRow, host: str) -> str:
+    """Ask another host to delete the failed VM that it holds; gives what is to be said of when it does."""
+    from vmkiln.run.held import lease
 
-    kept = run.facts.get("lease") if run.held_until else None
-    return kept is not None and kept["host_id"] != host_id(settings)
+    lease.ask_release(store, run)
+    is_live = host in {row.host_id for row in store.hosts.live()}
+    when = "within a minute or two" if is_live else "when it is at work again"
+    return f"run {run.run_id[:8]}: released; its host, {name_of(store, host)}, deletes it {when}"
 
 
 def _delete(settings: Settings, store: Store, run_id: str) -> None:

@@ -15,6 +15,7 @@ import typer
 
 from vmkiln.azure_names import CUSTOMIZATION_LOG, VALIDATION_LOG
 from vmkiln.cli.commands.runs.acting import AGE, age_of
+from vmkiln.cli.commands.runs.other_host import is_another, lies_elsewhere
 from vmkiln.cli.completing import RunArgument
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.manual.examples import examples
@@ -118,8 +119,13 @@ def screenshot(
     from vmkiln.azure_names import CONSOLE_LOG
     from vmkiln.preparation import opened_store
 
-    with opened_store(read_settings(), say) as store:
-        path = log_path(store, newest_or(store, run_id), file_name=CONSOLE_LOG)
+    settings = read_settings()
+    with opened_store(settings, say) as store:
+        found = newest_or(store, run_id)
+        path = log_path(store, found, file_name=CONSOLE_LOG)
+        host = str(store.runs.find(found).facts.get("host_id", ""))
+        if not path.exists() and not settings.object_store and is_another(settings, host):
+            raise lies_elsewhere(store, f"what is kept of the console of run {found[:8]}", host)
     if picture is not None:
         say(f"{_copied_picture(path.parent, picture)} is {picture} now")
         return
