@@ -31,6 +31,9 @@ ProgressOption = Annotated[
 MarksOption = Annotated[
     CiMarks, typer.Option("--ci-marks", help="Mark steps as groups, and errors, as this CI wants it; plain lines.")
 ]
+MistakeMarksOption = Annotated[
+    CiMarks, typer.Option("--ci-marks", help="Mark each mistake at its line, as GitHub shows it beside the change.")
+]
 SummaryOption = Annotated[
     Path | None,
     typer.Option(

@@ -162,7 +162,11 @@ def built(
         from vmkiln.cli.written.target_file import check_target
 
         check_target(summary_file)
-    given = _checked(options)
+    try:
+        given = _checked(options)
+    except InputError as error:
+        _mark(error, options, ci_marks, as_json=as_json)
+        raise
     request = replace(request_of(options, given), retry_of=retry_of)
     outputs = outputs_as_data(given.resolved.outputs)
     parting = Parting()
@@ -182,12 +186,14 @@ def built(
                     ended.append(event.summary)
 
             summary = run_to_end(_build(request, tell, is_cold=options.cold, resume=resume), parting=parting)
-    except BaseException:
+    except BaseException as error:
+        if not ended:  # there was no run, which would have told
+            _mark(error, options, ci_marks, as_json=as_json)
         for told in ended:  # a run that failed or was cancelled has an id, and may have published something
             try:
                 _append(summary_file, told)
-            except StorageFailed as error:  # why the run ended is what counts
-                say(f"warning: {error.message}")
+            except StorageFailed as failed:  # why the run ended is what counts
+                say(f"warning: {failed.message}")
             if not as_json:
                 print_summary(told, tells_message=False)
         raise
@@ -200,6 +206,14 @@ def built(
         typer.echo("".join(f"{line}\n" for line in outputs_lines(outputs)), nl=False)
         for words in next_commands(summary):
             say(f"next: `{words}`")
+
+
+def _mark(error: BaseException, options: BuildOptions, ci_marks: CiMarks, *, as_json: bool) -> None:
+    """Tell a CI of an error before there is a run."""
+    from vmkiln.cli.view.ci_errors import mark_error
+
+    if not as_json:
+        mark_error(error, ci_marks, file=options.template, write=_print_line)
 
 
 def next_commands(summary: Mapping[str, Any]) -> list[str]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import typer
 
 from vmkiln.cli.manual.examples import examples
 from vmkiln.cli.output import answer, mistakes_data
+from vmkiln.cli.progress_options import CiMarks, MistakeMarksOption
 from vmkiln.cli.template_options import (
     NO_SUBSCRIPTION,
     EgressOption,
@@ -38,6 +41,7 @@ def validate(
     allow_local_files: LocalFilesOption = False,
     egress: EgressOption = None,
     virtual_networks: VirtualNetworksOption = None,
+    ci_marks: MistakeMarksOption = CiMarks.NONE,
     as_json: JsonOption = False,
 ) -> None:
     """Check a template: every mistake, and whatever keeps it from being built here. Starts nothing."""
@@ -63,6 +67,8 @@ def validate(
                 error.mistakes if isinstance(error, TemplateInvalid) else [Mistake("", error.message, error.hint)]
             )
             answer({"valid": False, "mistakes": mistakes_data(mistakes)})
+        else:
+            _mark(error, template, ci_marks)
         raise
     resolved = given.resolved
     verdict = examine(resolved.image_template, given.surroundings)
@@ -83,8 +89,17 @@ def validate(
     if problems:
         problem = NotBuildable(problems)
         problem.mask(resolved.mask)
+        if not as_json:
+            _mark(problem, template, ci_marks)
         raise problem
     if not as_json:
         typer.echo(f"{resolved.name}: no mistakes (api-version {resolved.api_version})")
         if not policy.is_open:
             typer.echo(resolved.mask(policy_sentence(policy)))
+
+
+def _mark(error: InputError, template: Path, ci_marks: CiMarks) -> None:
+    if ci_marks is not CiMarks.NONE:
+        from vmkiln.cli.view.ci_errors import mark_error
+
+        mark_error(error, ci_marks, file=template, write=typer.echo)
