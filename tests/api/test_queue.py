@@ -74,8 +74,8 @@ def test_waiting_runs_know_their_place_and_subscriptions_take_turns(
     other = queued(living, "other", subscription=OTHER_SUBSCRIPTION)
     assert place(living, other)["position"] == 1, "its subscription has nothing going on"
     assert "CPUs (0 free)" in str(place(living, other)["reason"])
-    assert place(living, second) == {"position": 2, "reason": "waits behind 1 other"}
-    assert place(living, third) == {"position": 3, "reason": "waits behind 2 others"}
+    assert place(living, second) == {"position": 2, "reason": "waits behind 1 other", "expectedStart": None}
+    assert place(living, third) == {"position": 3, "reason": "waits behind 2 others", "expectedStart": None}
     monkeypatch.setenv("VMKILN_HOME", str(living.service.settings.home))
     listed = CliRunner().invoke(app, ["run", "list"]).stdout
     assert "(place 1: " in listed

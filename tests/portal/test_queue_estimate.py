@@ -1,5 +1,6 @@
 """The queue says when waiting runs usually start, and when those that hold the room are usually over."""
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -65,6 +66,23 @@ def test_a_start_and_an_end_are_told_by_what_is_usual(
         assert "usually starts <time" in browser.get(f"/portal{waits['id']}").text
         browser.token = "stranger"
         assert TEMPLATE not in browser.get("/portal/queue").text
+    finally:
+        held()
+    ended_run(living, OTHER)
+
+
+def test_a_run_that_has_its_room_and_has_not_begun_is_in_the_queue(
+    browser: Visitor, living: InProcess, held: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    try:
+        assert "has its room" not in browser.get("/portal/queue").text
+        [home] = re.findall(r"<tr>(?:(?!</tr>).)*>web-other</a>.*?</tr>", browser.get("/portal/").text, re.DOTALL)
+        assert "chip warn Queued" in home
+        assert "Running" not in home
+        monkeypatch.setattr(living.builder, "queue", list)
+        page = browser.get("/portal/queue").text
+        assert "Nothing waits." in page
+        assert "has its room, and begins" in page.partition("What frees it")[2]
     finally:
         held()
     ended_run(living, OTHER)

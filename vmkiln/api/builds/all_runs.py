@@ -4,7 +4,8 @@ Who may read a template sees its runs. A run of a file belongs to no subscriptio
 may read the whole service (a role at `/`) sees them.
 """
 
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -187,13 +188,24 @@ def get_queue(call: Call) -> Answer:
     runs = call.service.store.runs.by_id([one.run_id for one in positions], has_template=False)
     known = [(one, runs[one.run_id]) for one in positions if one.run_id in runs]
     seen = [summary(call, run, position=one) for one, run in known if call.may(Permission.READ, scope_of(run))]
-    return Answer(200, {"value": seen, "others": len(known) - len(seen), "goingOn": _going_on(call)})
+    return Answer(
+        200,
+        {
+            "value": seen,
+            "others": len(known) - len(seen),
+            "goingOn": _going_on(call, {one.run_id for one in positions}),
+        },
+    )
 
 
-def _going_on(call: Call) -> list[dict[str, Any]]:
-    """The newest runs that go on and that the caller may read, each with when it is usually over."""
-    rows = call.service.store.runs.older(None, states=GOING_ON, limit=LOOKED_AT)
-    found = [summary(call, run) for run in rows if call.may(Permission.READ, scope_of(run))][:PAGE]
+def _going_on(call: Call, waiting: Collection[str]) -> list[dict[str, Any]]:
+    """The newest runs that go on and that the caller may read, each with when it is usually over.
+
+    One that has its room and has not begun goes on, too: it is Queued, and none of those that wait (`waiting`).
+    """
+    rows = call.service.store.runs.older(None, states=(RunState.QUEUED, *GOING_ON), limit=LOOKED_AT)
+    mine = (run for run in rows if run.run_id not in waiting and call.may(Permission.READ, scope_of(run)))
+    found = [summary(call, run) for run in itertools.islice(mine, PAGE)]
     ends = call.service.builder.forecast().ends
     for body in found:
         body["properties"]["expectedEnd"] = time_text(ends.get(body["name"]))

@@ -41,8 +41,13 @@ async def resource_groups(visit: Visit) -> Response:
     )
     words = query.get("q", "").lower()
     meant = (group for found in lists for group in found if words in str(group["name"]).lower())
-    part = part_of(sorted(meant, key=lambda group: str(group["name"]).lower()), visit, of=lists)
+    part = part_of(sorted(meant, key=_rank), visit, of=lists)
     return await page("groups.html", title="Resource groups", section="groups", listed=part, query=query)
+
+
+def _rank(group: Mapping[str, Any]) -> tuple[bool, str]:
+    """A group's place in the list: what people made comes before what is made for builds; pure."""
+    return bool(group.get("managedBy")) or is_local(str(group["id"])), str(group["name"]).lower()
 
 
 async def _local_groups(visit: Visit) -> list[dict[str, Any]]:
