@@ -261,6 +261,9 @@ def test_with_nothing_edited_no_step_runs_and_the_image_is_the_same(built: Built
     assert not [one for one in built.same.events if isinstance(one, StepStarted)]
     parts = [(part["kind"], part["name"], part["start"]) for part in built.same.summary["timeline"]]
     assert [part for part in parts if part[0] == PartKind.BOOT] == [(PartKind.BOOT, "build-vm", Start.KEPT)]
+    assert next(part for part in parts if part[0] == PartKind.GATE) == (PartKind.GATE, "hygiene", Start.KEPT)
+    held = shown(built.same, "provenance")["predicate"]["buildDefinition"]["internalParameters"]["confinement"]
+    assert not [machine for machine in held if machine.endswith("-vm")], "no VM ran, not even to look at the disk"
     fact = built.same.summary["facts"]["checkpoint"]
     assert (fact["run_id"], fact["position"], fact["step"]) == (built.second.run_id, 4, "deprovision")
     before, after = (run.summary["facts"]["hygiene"] for run in (built.second, built.same))

@@ -115,6 +115,7 @@ ELSEWHERE = {
     "run/starts/build_vm_start.py": "tests/unit/run/starts/test_build_vm_start.py",
     "run/checkpoints/keeping.py": "tests/unit/run/checkpoints/test_keeping.py",
     "run/checkpoints/whole_builds.py": "tests/unit/run/checkpoints/test_whole_builds.py",
+    "run/checkpoints/scrubbed_disk.py": "tests/unit/run/checkpoints/test_scrubbed_disk.py",
     "run/checkpoints/kept_builds.py": "tests/unit/run/checkpoints/test_kept_builds.py",
     "run/starts/warming.py": "tests/unit/warm/test_saved_base.py",
     "run/validating.py": "part of run/customizing.py",

@@ -50,9 +50,14 @@ class _Reading:
 
 
 class Answer:
-    """Reads the records, in whatever pieces they come; `contents` is what they tell, once the last has come."""
+    """Reads the records, in whatever pieces they come; `contents` is what they tell, once the last has come.
 
-    def __init__(self) -> None:
+    `told` is all of it word for word, where it is no longer than `most_told_bytes`; none where it is.
+    """
+
+    def __init__(self, *, most_told_bytes: int = 0) -> None:
+        self._most_told_bytes = most_told_bytes
+        self._told = bytearray()
         self._pending = bytearray()
         self._seen = 0
         self._records = 0
@@ -66,10 +71,19 @@ class Answer:
         if self._seen > MOST_ANSWER_BYTES:
             raise InspectionFailed(f"the inspection VM told more than {MOST_ANSWER_BYTES >> 20} MiB")
         self._pending += chunk
+        if self._seen <= self._most_told_bytes:
+            self._told += chunk
+        else:
+            self._told.clear()
         start = 0
         while (end := self._record(start)) is not None:
             start = end
         del self._pending[:start]
+
+    @property
+    def told(self) -> bytes | None:
+        """The answer as it came; none while it is not whole, or when it is too long to be kept."""
+        return bytes(self._told) if self.is_complete and self._seen <= self._most_told_bytes else None
 
     def contents(self) -> DiskContents:
         """What was found. Raises: `InspectionFailed` when the answer is not whole."""

@@ -70,15 +70,17 @@ async def look_at(
     on_confinement: OnConfinement | None = None,
     limit_seconds: float = LOOK_SECONDS,
     is_kept: bool = True,
+    answer: Answer | None = None,
 ) -> DiskContents:
     """What is on the disks of an inspection VM. `directory` is the run's folder, bound into the namespace.
 
     What of it goes with an image is kept in the folder (`kept_contents.py`), unless the disks are not the image's.
+    `answer` reads what is told, for a caller who wants more of it.
 
     Raises: `InspectionFailed` when it does not answer in time, or not in its form; `VirtualMachineLost` and
     `NotConfined` as every VM.
     """
-    answer = Answer()
+    answer = answer or Answer()
     started = running(
         namespace, machine, directory=directory, channels={CHANNEL: answer.feed}, on_confinement=on_confinement
     )

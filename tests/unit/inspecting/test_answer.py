@@ -51,6 +51,15 @@ def test_an_answer_is_read_in_whatever_pieces_it_comes(size: int) -> None:
     assert found.unproven == ("disk0-1: /var/deep: folders lie too deep",)
 
 
+def test_an_answer_is_kept_word_for_word_unless_it_is_too_long() -> None:
+    for most, kept in ((len(WHOLE), WHOLE), (len(WHOLE) - 1, None), (0, None)):
+        answer = Answer(most_told_bytes=most)
+        answer.feed(WHOLE[:50])
+        assert answer.told is None, "it is not whole"
+        answer.feed(WHOLE[50:])
+        assert answer.told == kept
+
+
 @pytest.mark.parametrize(
     "untrue",
     [

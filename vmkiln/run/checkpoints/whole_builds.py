@@ -21,7 +21,7 @@ from vmkiln.files.durable_file import reported, sync
 from vmkiln.host.saved import memory_file, saved_vm
 from vmkiln.images.image_store import link_or_copy
 from vmkiln.packer.packer_template import DEPROVISION_NAME
-from vmkiln.run.checkpoints import keeping, kept_builds
+from vmkiln.run.checkpoints import keeping, kept_builds, scrubbed_disk
 from vmkiln.run.checkpoints.kept_builds import KeptBuild
 from vmkiln.run.checkpoints.prefix import Position
 from vmkiln.run.checkpoints.waiting_guest import NotKept
@@ -74,6 +74,8 @@ async def taken(staged: Staged, hit: Checkpoint, own: Path, *, name: str) -> str
     if reason:
         staged.tell(Notice(f"the disk that was kept is not used: {reason}", is_warning=True))
         return ""
+    place = hit.saved.memory.parent
+    await off_loop(lambda: scrubbed_disk.bring(staged, place, disk_digest=hit.saved.disk_digest))
     fact = kept_builds.fact_of(hit)
     await off_loop(staged.host.store.runs.add_facts, staged.request.run_id, checkpoint=fact)
     return kept_builds.tell_whole(staged, name, hit)
@@ -113,12 +115,8 @@ async def keep(staged: Staged, build: KeptBuild, disk: Path) -> None:
 
 def forget(staged: Staged) -> None:
     """Delete the disk that this run kept or took: its gates refused it, and whoever took it would end the same way."""
-    fact = staged.host.store.runs.find(staged.request.run_id).facts.get("checkpoint")
-    taken_key = "" if fact is None else fact["key"]
-    for one in checkpoint.all_of(staged.host.settings.saved_vms):
-        is_ours = one.about.run_id == staged.request.run_id or one.key == taken_key
-        if is_ours and one.about.is_whole:
-            saved_vm.discard(one.saved)
+    for one in scrubbed_disk.of_run(staged):
+        saved_vm.discard(one.saved)
 
 
 def _kept(staged: Staged, build: KeptBuild, position: Position, disk: Path, digest: str) -> None:

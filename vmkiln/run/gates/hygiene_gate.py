@@ -16,15 +16,17 @@ from pathlib import Path
 
 from vmkiln.azure_names import DISK
 from vmkiln.host.disk.disk_image import create_overlay
-from vmkiln.host.qemu import Disk
+from vmkiln.host.qemu import Disk, Machine
 from vmkiln.images.data_disk import file_beside
-from vmkiln.inspecting import inspection
+from vmkiln.inspecting import inspection, kept_contents
+from vmkiln.inspecting.answer import Answer
 from vmkiln.inspecting.byte_search import found_in
 from vmkiln.inspecting.disk_contents import DiskContents
 from vmkiln.inspecting.hygiene import residues, told
 from vmkiln.inspecting.inspection import describe, look_at
 from vmkiln.inspecting.places import Places
 from vmkiln.inspecting.residue import ALL, TAG, Allowed, Found, Residue, allowed_of, tag_of
+from vmkiln.run.checkpoints import scrubbed_disk
 from vmkiln.run.customizing import VM_NAME
 from vmkiln.run.finished import build_keys
 from vmkiln.run.gates import windows_hygiene
@@ -33,12 +35,13 @@ from vmkiln.run.packer_phase import keep_confinement
 from vmkiln.run.run_context import Disks, Entered, Staged
 from vmkiln.run.run_event import Notice, PartStarted
 from vmkiln.run_failures import GeneralizationIncomplete
-from vmkiln.run_state import PartKind
+from vmkiln.run_state import PartKind, Start
 from vmkiln.staging import cloud_init_seed
 from vmkiln.staging.staging_resource_group import resources
 from vmkiln.store.run_facts import HygieneFact
 from vmkiln.waiting.off_loop import go_on, off_loop, off_loop_with, until_cancelled
 
+PART = "hygiene"  # of the timeline
 SCRUBBED = f"{VM_NAME}-scrubbed"  # the name of the overlays' files
 CLUSTER_BYTES = 4096  # the blocks of file systems: what is free is given back block by block
 MOST_NAMED = 20
@@ -70,38 +73,66 @@ async def scrubbed(entered: Entered, disks: Disks) -> Disks:
     if may_stay.everything:
         await _record(staged, HygieneFact(verdict=Verdict.SKIPPED, allowed=[ALL], told=[], unproven=[]))
         return disks
-    staged.tell(PartStarted(PartKind.GATE, "hygiene"))
     if choice.is_windows(staged):
+        staged.tell(PartStarted(PartKind.GATE, PART))
         look = await windows_hygiene.looked(entered, disks)
         unread = [_short(one) for one in look.unproven]
         fact = _judged(staged, look.found, may_stay, told=look.told, unproven=[*unread, DELETED])
         await _record(staged, fact)
         return disks
-    upon, contents = await cleared(entered, disks, SCRUBBED)
+    upon, contents = await _cleared_once(entered, disks)
     found, to_tell, unproven = await off_loop(_seen_in, contents, 1 + len(disks.data))  # seconds, of a million files
     fact = _judged(staged, found, may_stay, told=to_tell, unproven=unproven)
     await _record(staged, fact)
     return upon
 
 
-async def cleared(entered: Entered, disks: Disks, name: str, *, trim: bool = False) -> tuple[Disks, DiskContents]:
-    """Overlays of this name on the disks, scrubbed, and with `trim` trimmed before; and what lies on them.
+async def _cleared_once(entered: Entered, disks: Disks) -> tuple[Disks, DiskContents]:
+    """The disks scrubbed, and what lies on them; of a disk that was kept, as the inspection VM left and saw it before.
 
     Raises: `InspectionFailed`.
     """
     staged = entered.staged
+    if disks.data or not await off_loop(scrubbed_disk.of_run, staged):  # none of it is kept
+        staged.tell(PartStarted(PartKind.GATE, PART))
+        return await cleared(entered, disks, SCRUBBED)
+    digest, machine = staged.host.container_image.digest, _machine(staged, disks)
+    key = await scrubbed_disk.key_of(machine, image_digest=digest, cluster_bytes=CLUSTER_BYTES)
+    own = staged.directory / f"{SCRUBBED}.qcow2"
+    if before := await scrubbed_disk.taken(staged, disks.os, own, key):
+        disk, contents = before
+        staged.tell(PartStarted(PartKind.GATE, PART, Start.KEPT))
+        staged.tell(Notice("the disk was scrubbed and looked at when it was kept; what was seen is judged anew"))
+        await off_loop(kept_contents.keep, staged.directory, contents)
+        return Disks(disk), contents
+    staged.tell(PartStarted(PartKind.GATE, PART))
+    answer = Answer(most_told_bytes=scrubbed_disk.MOST_TOLD_BYTES)
+    upon, contents = await cleared(entered, disks, SCRUBBED, answer=answer)
+    await scrubbed_disk.keep(staged, disks.os.path, upon.os.path, answer, key)
+    return upon, contents
+
+
+def _machine(staged: Staged, upon: Disks, *, trim: bool = False) -> Machine:
+    image, accelerator = staged.host.container_image, staged.host.accelerator
+    return describe(image, upon.all, accelerator=accelerator, scrub=True, trim=trim)
+
+
+async def cleared(
+    entered: Entered, disks: Disks, name: str, *, trim: bool = False, answer: Answer | None = None
+) -> tuple[Disks, DiskContents]:
+    """Overlays of this name on the disks, scrubbed, and with `trim` trimmed before; and what lies on them.
+
+    `answer` reads what the inspection VM tells. Raises: `InspectionFailed`.
+    """
+    staged = entered.staged
     upon = await _overlays(disks, staged.directory / f"{name}.qcow2")
-    machine = describe(
-        staged.host.container_image,
-        upon.all,
-        accelerator=staged.host.accelerator,
-        scrub=True,
-        trim=trim,
-    )
+    machine = _machine(staged, upon, trim=trim)
     on_confinement = functools.partial(keep_confinement, staged)
     recorded = resources_of(upon)
     async with off_loop_with(lambda: resources(staged.group, staged.host.store, recorded, exist=True)):
-        contents = await look_at(entered.namespace, machine, directory=staged.directory, on_confinement=on_confinement)
+        contents = await look_at(
+            entered.namespace, machine, directory=staged.directory, on_confinement=on_confinement, answer=answer
+        )
     return upon, contents
 
 

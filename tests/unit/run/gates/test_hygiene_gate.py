@@ -66,7 +66,7 @@ class Staging:
 
 def a_run(folder: Path, *, allowed: str = "", tags: dict[str, str] | None = None, **facts: Any) -> Any:
     told: list[Notice] = []
-    settings = SimpleNamespace(allowed_residues=allowed)
+    settings = SimpleNamespace(allowed_residues=allowed, saved_vms=folder / "saved-vms")
     return SimpleNamespace(
         host=SimpleNamespace(settings=settings, store=SimpleNamespace(runs=Runs(**facts), staging=Staging())),
         group=SimpleNamespace(name="IT_a", run_id="run"),
