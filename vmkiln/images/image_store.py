@@ -21,7 +21,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from vmkiln.azure_names import Architecture
 from vmkiln.errors import ImageConflict, ImageNotFound, ImageUnsafe, StorageFailed
-from vmkiln.files.durable_file import make_folder, reported, sync
+from vmkiln.files.durable_file import is_part, make_folder, remove_abandoned_part, reported, sync
 from vmkiln.files.private_folder import private_folder
 from vmkiln.files.sparse_file import copy_sparse, sparse_sha256
 from vmkiln.images.data_disk import SHARED_OBJECT, DataDisk, data_disks_of, described, parts_of
@@ -304,6 +304,9 @@ def reconcile(store_directory: Path, store: Store, *, live_run_ids: Callable[[],
         store.confirm_undone()  # no record of them can come back
     for entry in leftovers:
         _delete(entry)
+    for part in store_directory.glob("*/.*"):  # of an image that was being fetched from the other hosts
+        if is_part(part) and not part.parent.is_symlink():
+            remove_abandoned_part(part)
     return [entry.name for entry in leftovers]
 
 

@@ -12,6 +12,7 @@ import pytest
 from publishing import PUBLISHERS, a_flat_disk, to_gallery, to_managed_image, warm_processes
 
 from vmkiln.errors import DatabaseAway, ImageConflict, ImageNotFound, ImageUnsafe, StorageFull
+from vmkiln.files.durable_file import part_of
 from vmkiln.files.sparse_file import sparse_sha256
 from vmkiln.images import image_store
 from vmkiln.images.image_store import (
@@ -162,6 +163,16 @@ def test_what_no_record_names_is_removed_and_what_is_recorded_stays(store: Store
     removed = reconcile(images, store, live_run_ids=lambda: ["beef0000-1-2-3"])
     assert removed == [".publishing-web-aaaa-dead0000-1", "stray", "web-aaaa-dead0000-1"]
     assert {path.name for path in images.iterdir()} == {kept.parent.name, "web-aaaa-beef0000-2"}
+
+
+def test_what_is_left_of_a_fetch_whose_process_died_goes_and_a_living_ones_stays(store: Store, tmp_path: Path) -> None:
+    image = to_managed_image(tmp_path, store, a_flat_disk(tmp_path)).path
+    folder = image.parent
+    (folder / ".data-1.qcow2.part").write_bytes(b"half")
+    with part_of(folder / "data-2.qcow2"):
+        reconcile(tmp_path / "images", store)
+        assert sorted(file.name for file in folder.glob(".*.part")) == [".data-2.qcow2.part"]
+    assert image.is_file()
 
 
 def test_a_link_out_of_the_store_is_removed_and_not_followed(store: Store, tmp_path: Path) -> None:
