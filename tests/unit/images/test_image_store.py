@@ -165,7 +165,7 @@ def test_what_no_record_names_is_removed_and_what_is_recorded_stays(store: Store
     assert {path.name for path in images.iterdir()} == {kept.parent.name, "web-aaaa-beef0000-2"}
 
 
-def test_what_is_left_of_a_fetch_whose_process_died_goes_and_a_living_ones_stays(store: Store, tmp_path: Path) -> None:
+def test_what_a_killed_fetch_left_goes_and_what_a_living_one_makes_stays(store: Store, tmp_path: Path) -> None:
     image = to_managed_image(tmp_path, store, a_flat_disk(tmp_path)).path
     folder = image.parent
     (folder / ".data-1.qcow2.part").write_bytes(b"half")
