@@ -3,7 +3,7 @@
 import asyncio
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Interface
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from vmkiln.host import namespace
 from vmkiln.host.qemu import SavedVm
 from vmkiln.host.virtual_machine import bind_run_directory
 from vmkiln.packer.input_disk import make_input_disk
-from vmkiln.packer.packer_template import Connection, Deprovision, InlineShell, packer_input
+from vmkiln.packer.packer_template import Connection, Deprovision, InlineShell, environment_file, packer_input
 from vmkiln.preparation import opened_store, prepared_host
 from vmkiln.run.run_context import BuildHost
 from vmkiln.settings import Settings
@@ -22,6 +22,7 @@ from vmkiln.staging.container_group import ContainerGroup
 from vmkiln.staging.login_key import new_key
 
 pytestmark = pytest.mark.vm
+APART_SECONDS = 20
 
 # an ssh server up to the client's half of the key exchange: it says what the client says, so both agree on the first way
 SERVER = """
@@ -67,15 +68,18 @@ class Login:
     key: str
 
 
-async def a_login(host: BuildHost, folder: Path, saved: SavedVm | None) -> Login:
-    """A container group with Packer in it, until it has sent its half of a key exchange."""
+async def a_login(
+    host: BuildHost, folder: Path, saved: SavedVm | None, more: tuple[tuple[str, str], ...] = ()
+) -> Login:
+    """A container group with Packer in it, with `more` in its environment, until it has sent half of a key exchange."""
     folder.mkdir()
     network = virtual_network.decide((IPv4Interface("192.0.2.1/24"),), is_windows=False)
     subnet = network.container_group_subnet
     login = Connection(container_group.RELAY_PORT, "someone", new_key("login").private, 300, "/run/packer")
     content = packer_input([InlineShell("one", "", ("true",)), Deprovision()], login)
     content = content.with_file(container_group.NETWORK_FILE, container_group.network_text(network))
-    await make_input_disk(folder / "input.ext4", content)
+    files = [environment_file(dict(more)) if file.name == "environment" else file for file in content.files]
+    await make_input_disk(folder / "input.ext4", replace(content, files=tuple(files)))
     image = host.container_image
     group = ContainerGroup(
         image.kernel, image.initramfs, image.disk, folder / "input.ext4", host.accelerator, saved=saved
@@ -111,13 +115,18 @@ async def a_login(host: BuildHost, folder: Path, saved: SavedVm | None) -> Login
                 await is_sent.wait()
                 first, text = said[0]
                 return Login(
-                    text.decode(), time.time(), first - began, instance.machine.went_on, sent["cookie"], sent["key"]
+                    text.decode().splitlines()[0],
+                    time.time(),
+                    first - began,
+                    instance.machine.went_on,
+                    sent["cookie"],
+                    sent["key"],
                 )
 
 
 @pytest.fixture(scope="module")
 def logins(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> tuple[Login, Login, Login]:
-    """Of two that go on from the same saved group, and of one that was booted."""
+    """Of two that go on from the same saved group, a while apart, and of one that was booted."""
     folder = tmp_path_factory.mktemp("waits")
 
     async def work() -> tuple[Login, Login, Login]:
@@ -125,6 +134,7 @@ def logins(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> tupl
             async with prepared_host(settings, store, print) as host:
                 assert host.saved_group is not None
                 first = await a_login(host, folder / "first", host.saved_group)
+                await asyncio.sleep(APART_SECONDS)
                 second = await a_login(host, folder / "second", host.saved_group)
                 return first, second, await a_login(host, folder / "booted", None)
 
@@ -139,11 +149,31 @@ def test_two_packers_that_waited_as_one_share_no_number_of_a_key_exchange(logins
 
 
 def test_a_packer_that_waited_says_the_time_of_now(logins: tuple[Login, Login, Login]) -> None:
-    for login in logins:
-        assert abs(int(login.first_line.partition(",")[0]) - login.at) < 120
+    """Its clock goes on from the host's: two that were saved as one would say the same otherwise."""
+    said = [int(login.first_line.partition(",")[0]) for login in logins]
+    for moment, login in zip(said, logins, strict=True):
+        assert abs(moment - login.at) < 120
+    first, second, _ = logins
+    assert abs((said[1] - said[0]) - (second.at - first.at)) < APART_SECONDS
 
 
 def test_a_packer_that_waited_speaks_in_less_than_half_of_the_time(logins: tuple[Login, Login, Login]) -> None:
     first, second, booted = logins
     assert booted.first_line.partition(",")[2] == first.first_line.partition(",")[2]
     assert min(first.seconds, second.seconds) < booted.seconds / 2
+
+
+def test_packer_starts_anew_in_an_environment_that_the_waiting_one_has_not(
+    settings: Settings, tmp_path: Path, logins: tuple[Login, Login, Login]
+) -> None:
+    """With its own log on, which it looks for in its environment when it starts, it says more than a build does."""
+
+    async def work() -> Login:
+        with opened_store(settings, print) as store:
+            async with prepared_host(settings, store, print) as host:
+                return await a_login(host, tmp_path / "other", host.saved_group, more=(("PACKER_LOG", "1"),))
+
+    other = asyncio.run(work())
+    assert other.went_on
+    assert "[INFO] Packer version" in other.first_line
+    assert "[INFO] Packer version" not in logins[0].first_line

@@ -76,10 +76,11 @@ if [ "$carrier" = 0 ]; then
     run /root/waiting/rehearsal > /dev/console 2>&1 &
     rehearsing=$!
     watch "$rehearsing" "$input/rehearsal.json"
-    exec 8> "$input/rehearsal.json"
+    # a child that ends breaks the wait for a reader off, and an `exec` that fails would end this shell, and the VM
+    until command exec 8> "$input/rehearsal.json"; do :; done 2> /dev/null
     kill "$watching"
     watch "$waiting" "$input/template.json"
-    exec 7> "$input/template.json"
+    until command exec 7> "$input/template.json"; do :; done 2> /dev/null
     kill "$watching"
     mkdir /root/tmp/spares
     touch /root/tmp/packer
@@ -87,16 +88,23 @@ if [ "$carrier" = 0 ]; then
     mount -o bind /root/plugin.pl /root/packer
     cat /root/waiting/rehearsal/template.json >&8
     exec 8>&-
+    # one that hangs is no reason to do without all that waits; how it ended is told
+    (sleep 60; kill -9 "$rehearsing") &
+    limit=$!
     wait "$rehearsing"
+    echo "rehearsed $?" >&3
+    kill "$limit"
     touch /root/tmp/spares/all
     # the way to the VM, which waits for its words
     mkfifo /root/tmp/way
     chroot /root /perl /way.pl < /root/tmp/way > /dev/console 2>&1 7>&- &
-    exec 8> /root/tmp/way
+    until command exec 8> /root/tmp/way; do :; done 2> /dev/null
     # memory that is free, and was not before, is copied to each that goes on, unless it is zeros
-    mount -t tmpfs -o size="$(awk '/^MemFree/ {print $2 - 8192}' /proc/meminfo)k" zeros /mnt
-    dd if=/dev/zero of=/mnt/zeros bs=1M 2> /dev/null
-    umount /mnt
+    free=$(awk '/^MemFree/ {print $2 - 8192}' /proc/meminfo)
+    if [ "$free" -gt 0 ] && mount -t tmpfs -o size="${free}k" zeros /mnt; then
+        dd if=/dev/zero of=/mnt/zeros bs=1M 2> /dev/null
+        umount /mnt
+    fi
     echo "ready" >&3
     driver=/sys/bus/virtio/drivers/virtio_blk
     chroot /root /perl /renew.pl "${device##*/}" \

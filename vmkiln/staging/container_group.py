@@ -53,19 +53,23 @@ class ContainerGroup:
 
 @dataclass
 class ContainerInstance:
-    """The live container instance: `exit_status` ends when Packer does; `peak_memory_kib` is what its VM used."""
+    """The live container instance: `exit_status` ends when Packer does; `peak_memory_kib` is what its VM used.
+
+    `rehearsed` is how the rehearsal of one that is to be saved ended, by the status of its Packer.
+    """
 
     machine: VirtualMachine
     exit_status: "asyncio.Future[int]"
     started: asyncio.Event
     ready: asyncio.Event
     peak_memory_kib: int = 0
+    rehearsed: int = 0
 
 
 class EventPort:
     """What the container group's init tells, one line an event: `ready`, `started`, `peak KIB`, `exited STATUS`.
 
-    `ready` is told by one that is to be saved, or believes so.
+    `rehearsed STATUS` and `ready` are told by one that is to be saved, or believes so.
 
     Packer has root there, so anything may come through it: what is no event is passed over, and more than
     `MOST_EVENT_BYTES` in all is refused before it is looked at.
@@ -91,7 +95,7 @@ def _event(line: bytes) -> tuple[str, int] | None:
     match line.decode("ascii", errors="replace").split():
         case ["ready" | "started" as name]:
             return name, 0
-        case ["peak" | "exited" as name, number] if number.isdecimal() and len(number) <= MOST_DIGITS:
+        case ["peak" | "exited" | "rehearsed" as name, number] if number.isdecimal() and len(number) <= MOST_DIGITS:
             return name, int(number)
     return None
 
@@ -174,10 +178,10 @@ async def started(
     has_started, is_ready = asyncio.Event(), asyncio.Event()
     events = EventPort()
     instance: ContainerInstance | None = None
-    peak = 0
+    peak = rehearsed = 0
 
     def on_event(chunk: bytes) -> None:
-        nonlocal peak
+        nonlocal peak, rehearsed
         for name, number in events.feed(chunk):
             if name == "started":
                 has_started.set()
@@ -187,6 +191,10 @@ async def started(
                 peak = number
                 if instance is not None:
                     instance.peak_memory_kib = peak
+            elif name == "rehearsed":
+                rehearsed = number
+                if instance is not None:
+                    instance.rehearsed = rehearsed
             elif not exit_status.done():
                 exit_status.set_result(number)
 
@@ -201,7 +209,7 @@ async def started(
             )
         except VirtualMachineLost as error:
             raise ContainerGroupLost(error.message) from error
-        instance = ContainerInstance(virtual_machine, exit_status, has_started, is_ready, peak)
+        instance = ContainerInstance(virtual_machine, exit_status, has_started, is_ready, peak, rehearsed)
         yield instance
 
 

@@ -26,3 +26,10 @@ def test_the_rehearsal_asks_for_the_plugins_of_a_build() -> None:
     for kind in ("builders", "provisioners"):
         assert [one["type"] for one in rehearsed[kind]] == [one["type"] for one in of_a_build[kind]]
     assert waiting_packer.files()["rehearsal/environment"] == waiting_packer.files()["environment"]
+
+
+def test_the_trial_is_of_the_one_that_waits() -> None:
+    trial = waiting_packer.trial()
+    for name in ("arguments", "environment"):
+        assert trial.text_of(name) == waiting_packer.files()[name]
+    assert json.loads(trial.text_of("template.json"))["builders"] == [{"type": "null", "communicator": "none"}]

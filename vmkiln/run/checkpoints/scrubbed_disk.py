@@ -1,13 +1,13 @@
 """The disk of a build of which nothing was edited, scrubbed, and what the inspection VM told of it, kept beside it.
 
-The same inspection VM would give back the same blocks of the same disk, and tell the same. So its word is kept, and no
-verdict: whoever takes it reads it anew, by the rules of the day. Both are sealed for that disk and that inspection VM.
+The same inspection VM would give back the same blocks of the same disk, and tell the same, where it came to the end of
+all that it tries. So its word is kept then, and no verdict: whoever takes it reads it anew, by the rules of the day.
+Both are sealed for that disk and that inspection VM.
 
 *Leaves behind:* files in the folder of a kept disk, and in the folder of a run that took it. *Undone by:* the deletion
 of those folders. *Safe to repeat:* yes.
 """
 
-import asyncio
 import contextlib
 import zlib
 from dataclasses import replace
@@ -24,8 +24,7 @@ from vmkiln.inspecting.disk_contents import DiskContents
 from vmkiln.run.checkpoints import keeping
 from vmkiln.run.run_context import Staged
 from vmkiln.run.run_event import Notice
-from vmkiln.run_failures import InspectionFailed
-from vmkiln.waiting.off_loop import off_loop
+from vmkiln.waiting.off_loop import off_loop, until_cancelled
 from vmkiln.warm import checkpoint
 from vmkiln.warm.machine_facts import machine_facts
 
@@ -36,28 +35,34 @@ MOST_SEALED_BYTES = 4096
 
 
 async def key_of(machine: Machine, *, image_digest: str, cluster_bytes: int) -> str:
-    """What has to be the same for an inspection VM to scrub alike and to tell the same of a disk. Raises: `OSError`."""
-    facts = await machine_facts(replace(machine, disks=()))
+    """What has to be the same for an inspection VM to scrub alike and to tell the same of a disk.
+
+    Raises: `OSError`, `VmkilnError` where it cannot be asked what the VM is.
+    """
+    facts = await machine_facts(replace(machine, disks=(Disk(Path("/disk"), "qcow2"),)))
     return saved_vm.key_of({**facts, "image": image_digest, "clusters": cluster_bytes})
 
 
 def bring(staged: Staged, kept: Path, *, disk_digest: str) -> None:
     """Copy what lies beside the kept disk with this digest into the run's folder, if all of it is what was sealed.
 
-    What is missing, damaged or of another disk is not brought, and the run looks for itself.
+    What is damaged or of another disk is told, and the run looks for itself, as where nothing is there.
     """
-    record = _opened(staged, kept / SEALED, disk_digest)
-    if not record:
+    if not (kept / SEALED).exists():
         return
     files = {name: staged.directory / f"{TAKEN}{name}" for name in (OVERLAY, TOLD)}
     try:
-        whole = all(saved_vm.copied_file(kept / name, file) == record.get(name) for name, file in files.items())
-        if whole:
+        if not (record := _opened(staged, kept / SEALED, disk_digest)):
+            reason = "it was not sealed here for this disk"
+        elif all(saved_vm.copied_file(kept / name, file) == record[name] for name, file in files.items()):
             write_whole(staged.directory / f"{TAKEN}key", record["key"].encode())
             return
-    except (OSError, VmkilnError):  # pruned meanwhile, or no room here
-        pass
+        else:
+            reason = "it is not what was sealed"
+    except (OSError, VmkilnError) as error:  # pruned meanwhile, or no room here
+        reason = _text(error)
     _delete(*files.values())
+    _tell_unused(staged, reason)
 
 
 async def taken(staged: Staged, customized: Disk, own: Path, key: str) -> tuple[Disk, DiskContents] | None:
@@ -72,8 +77,8 @@ async def taken(staged: Staged, customized: Disk, own: Path, key: str) -> tuple[
             return None
         await rebase(overlay, customized)
         await off_loop(overlay.rename, own)
-    except (InspectionFailed, zlib.error, OSError) as error:
-        staged.tell(Notice(f"what was seen of the kept disk is not used: {error}", is_warning=True))
+    except (VmkilnError, zlib.error, OSError) as error:
+        _tell_unused(staged, _text(error))
         return None
     finally:
         await off_loop(_delete, overlay, told, noted)
@@ -83,15 +88,33 @@ async def taken(staged: Staged, customized: Disk, own: Path, key: str) -> tuple[
 async def keep(staged: Staged, customized: Path, overlay: Path, answer: Answer, key: str) -> None:
     """Keep both beside the customized disk, where that is kept. A build never fails for it."""
     told = answer.told
-    if told is None:
+    if told is None or not await off_loop(_is_all, answer.contents()):
         return
     try:
-        place = await asyncio.to_thread(_place_of, staged, customized)
-        if place is not None:
-            await asyncio.to_thread(_kept, staged, place, overlay, told, key)
+        one = await until_cancelled(_place_of, staged, customized)
+        if one is None:
+            return
+        try:
+            await off_loop(_kept, staged, one, overlay, told, key)
+        finally:
+            await off_loop(_discard_pruned, one)
     except (OSError, VmkilnError) as error:
-        text = error.message if isinstance(error, VmkilnError) else str(error)
-        staged.tell(Notice(f"what was seen of the disk is not kept for later builds: {text}"))
+        staged.tell(Notice(f"what was seen of the disk is not kept for later builds: {_text(error)}"))
+
+
+def _is_all(contents: DiskContents) -> bool:
+    """Whether another look would tell no more: what was left out may have been so for want of time; pure.
+
+    A password that was not known may be one that was not tried any more.
+    """
+    files = (contents.content(path) or b"" for path in ("etc/shadow", "etc/passwd"))
+    return not contents.unproven and not any(b":set:" in file for file in files)
+
+
+def _discard_pruned(one: checkpoint.Checkpoint) -> None:
+    """Delete what was kept beside a disk that went meanwhile; a folder without a record is found by nobody."""
+    if not (one.saved.memory.parent / saved_vm.RECORD).exists():
+        saved_vm.discard(one.saved)
 
 
 def _kept(staged: Staged, one: checkpoint.Checkpoint, overlay: Path, told: bytes, key: str) -> None:
@@ -155,6 +178,14 @@ def _read(told: Path) -> DiskContents:
     answer = Answer()
     answer.feed(reader.decompress(told.read_bytes(), MOST_TOLD_BYTES))
     return answer.contents()
+
+
+def _tell_unused(staged: Staged, reason: str) -> None:
+    staged.tell(Notice(f"what was seen of the kept disk is not used: {reason}", is_warning=True))
+
+
+def _text(error: Exception) -> str:
+    return error.message if isinstance(error, VmkilnError) else str(error)
 
 
 def _delete(*files: Path) -> None:

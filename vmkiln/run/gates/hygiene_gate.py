@@ -15,6 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from vmkiln.azure_names import DISK
+from vmkiln.errors import VmkilnError
 from vmkiln.host.disk.disk_image import create_overlay
 from vmkiln.host.qemu import Disk, Machine
 from vmkiln.images.data_disk import file_beside
@@ -93,23 +94,31 @@ async def _cleared_once(entered: Entered, disks: Disks) -> tuple[Disks, DiskCont
     Raises: `InspectionFailed`.
     """
     staged = entered.staged
-    if disks.data or not await off_loop(scrubbed_disk.of_run, staged):  # none of it is kept
-        staged.tell(PartStarted(PartKind.GATE, PART))
-        return await cleared(entered, disks, SCRUBBED)
-    digest, machine = staged.host.container_image.digest, _machine(staged, disks)
-    key = await scrubbed_disk.key_of(machine, image_digest=digest, cluster_bytes=CLUSTER_BYTES)
-    own = staged.directory / f"{SCRUBBED}.qcow2"
-    if before := await scrubbed_disk.taken(staged, disks.os, own, key):
+    key, own = await _key_of_look(staged, disks), staged.directory / f"{SCRUBBED}.qcow2"
+    if key and (before := await scrubbed_disk.taken(staged, disks.os, own, key)):
         disk, contents = before
         staged.tell(PartStarted(PartKind.GATE, PART, Start.KEPT))
         staged.tell(Notice("the disk was scrubbed and looked at when it was kept; what was seen is judged anew"))
         await off_loop(kept_contents.keep, staged.directory, contents)
         return Disks(disk), contents
     staged.tell(PartStarted(PartKind.GATE, PART))
-    answer = Answer(most_told_bytes=scrubbed_disk.MOST_TOLD_BYTES)
+    answer = Answer(most_told_bytes=scrubbed_disk.MOST_TOLD_BYTES if key else 0)
     upon, contents = await cleared(entered, disks, SCRUBBED, answer=answer)
-    await scrubbed_disk.keep(staged, disks.os.path, upon.os.path, answer, key)
+    if key:
+        await scrubbed_disk.keep(staged, disks.os.path, upon.os.path, answer, key)
     return upon, contents
+
+
+async def _key_of_look(staged: Staged, disks: Disks) -> str:
+    """Under what a look at these disks is kept; '' where nothing of it is."""
+    if disks.data or not await off_loop(scrubbed_disk.of_run, staged):
+        return ""
+    digest = staged.host.container_image.digest
+    try:
+        return await scrubbed_disk.key_of(_machine(staged, disks), image_digest=digest, cluster_bytes=CLUSTER_BYTES)
+    except (OSError, VmkilnError) as error:
+        staged.tell(Notice(f"what is seen of the disk is not kept: {error}", is_warning=True))
+        return ""
 
 
 def _machine(staged: Staged, upon: Disks, *, trim: bool = False) -> Machine:

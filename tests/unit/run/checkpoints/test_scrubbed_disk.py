@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from vmkiln.errors import CommandFailed
 from vmkiln.host.disk.disk_image import create_empty, create_overlay
 from vmkiln.host.qemu import Accelerator, Disk
 from vmkiln.host.saved import memory_file, saved_vm
@@ -30,7 +31,15 @@ from vmkiln.settings import Settings
 from vmkiln.store.database import Store, opened
 from vmkiln.warm import checkpoint
 
-TOLD_BYTES = b"disk 3 5 4 3\ndisk04096gpt\nend 0\n\n"
+
+def record(kind: str, *fields: bytes) -> bytes:
+    """One record as the inspection VM writes it."""
+    head = " ".join([kind, str(len(fields)), *(str(len(field)) for field in fields)])
+    return head.encode() + b"\n" + b"".join(fields) + b"\n"
+
+
+VOLUME = record("volume", b"0", b"disk0-1", b"ext4", b"1000", b"400", b"u-u-i-d", b"root", b"")
+TOLD_BYTES = record("disk", b"disk0", b"4096", b"gpt") + record("end")
 WHOLE = checkpoint.About("command:0:rg/web", 3, "deprovision", "first", "web", 1.0, instance_id="")
 KEY = "k" * 64
 MIB = 1024**2
@@ -46,16 +55,18 @@ def a_run(home: Path, store: Store, run_id: str, **facts: Any) -> Any:
     directory = home / run_id
     directory.mkdir()
     noted, told = dict(facts), list[Any]()
+    staging = SimpleNamespace(add_resources=lambda *_, **__: [], resources_deleted=lambda _: None)
     runs = SimpleNamespace(
         add_facts=lambda _run, **added: noted.update(added), find=lambda _run: SimpleNamespace(facts=noted)
     )
     return SimpleNamespace(
         host=SimpleNamespace(
             settings=Settings(home=home),
-            store=SimpleNamespace(runs=runs, seal=store.seal),
+            store=SimpleNamespace(runs=runs, seal=store.seal, staging=staging),
             container_image=SimpleNamespace(kernel=Path("/k"), inspector=Path("/i"), digest="of the image"),
             accelerator=Accelerator.TCG,
         ),
+        group=SimpleNamespace(name="group", run_id=run_id),
         request=SimpleNamespace(run_id=run_id, template=SimpleNamespace(tags={})),
         source=SimpleNamespace(os_type="Linux"),
         directory=directory,
@@ -141,6 +152,8 @@ async def test_a_changed_byte_has_the_run_look_for_itself(name: str, tmp_path: P
     run = await brought(tmp_path, store, place)
     assert await taken(run) is None
     assert [path.name for path in run.directory.iterdir()] == ["build-vm.qcow2"]
+    (said,) = run.told
+    assert said.text.startswith("what was seen of the kept disk is not used: it ")
 
 
 async def test_what_was_seen_of_another_disk_is_never_taken(tmp_path: Path, store: Store) -> None:
@@ -178,6 +191,49 @@ async def test_what_cannot_be_understood_any_more_is_told_and_not_taken(tmp_path
     (said,) = run.told
     assert said.text.startswith("what was seen of the kept disk is not used: ")
     assert [path.name for path in run.directory.iterdir()] == ["build-vm.qcow2"]
+
+
+async def test_a_program_that_fails_has_the_run_look_for_itself(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def failing(*_: object) -> None:
+        raise CommandFailed(["qemu-img"], exit_status=1, output="", reason="no room")
+
+    run = await brought(tmp_path, store, await kept(tmp_path, store))
+    monkeypatch.setattr(scrubbed_disk, "rebase", failing)
+    assert await taken(run) is None
+    assert [one.is_warning for one in run.told] == [True]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        record("cut", b"0", b"var/deep", b"it could not be read"),
+        record("content", b"0", b"etc/shadow", b"root:locked:1\nweb:set:1\n"),
+    ],
+    ids=["unread", "password"],
+)
+async def test_a_look_that_another_may_see_more_than_is_not_kept(more: bytes, tmp_path: Path, store: Store) -> None:
+    """A busy machine, or one that could not read, has no say in later builds."""
+    system = record("content", b"0", b"etc/os-release", b"ID=debian\n")
+    whole = b"".join([record("disk", b"disk0", b"4096", b"gpt"), VOLUME, system])
+    for number, (content, is_kept) in enumerate([(whole, True), (whole + more, False)]):
+        home = tmp_path / str(number)
+        home.mkdir()
+        place = await kept(home, store, told=content + record("end"))
+        assert (place / SEALED).exists() is is_kept
+
+
+async def test_a_look_is_not_kept_where_nobody_knows_what_looks(
+    of_the_gate: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def failing(*_: object, **__: object) -> str:
+        raise CommandFailed(["ldd"], exit_status=1, output="", reason="busy")
+
+    monkeypatch.setattr(scrubbed_disk, "key_of", failing)
+    with pytest.raises(AssertionError, match="the inspection VM was started"):
+        await gate(of_the_gate, monkeypatch)
+    assert of_the_gate.told[0].text.startswith("what is seen of the disk is not kept: ")
 
 
 async def test_a_disk_that_nobody_keeps_has_nothing_kept_of_it(tmp_path: Path, store: Store) -> None:

@@ -62,7 +62,9 @@ def staged(tmp_path: Path) -> Iterator[Any]:
         store.runs.add(RunRow(RUN_ID, "web", "rg", {}, "Running", "", "", "", "", {}, utc_now(), None))
         yield SimpleNamespace(
             request=SimpleNamespace(run_id=RUN_ID, template=template, attempt=1, template_id=""),
-            host=SimpleNamespace(settings=settings, store=store, shared=None),
+            host=SimpleNamespace(
+                settings=settings, store=store, shared=None, container_image=SimpleNamespace(digest="image")
+            ),
             group=SimpleNamespace(name="IT_x", storage_account=StorageAccount("a", tmp_path / "staging")),
             directory=tmp_path / "live",
             source=SimpleNamespace(
