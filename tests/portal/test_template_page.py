@@ -23,6 +23,7 @@ from page_visitor import Visitor
 from vmkiln.run_state import RunState, new_run_id
 from vmkiln.store import tables
 from vmkiln.store.database import utc_now
+from vmkiln.store.rows import RunOutputRow
 
 
 def test_a_template_says_what_it_does_and_how_it_is_run(browser: Visitor, living: InProcess) -> None:
@@ -118,7 +119,7 @@ def test_the_times_of_the_last_runs_are_a_chart_with_a_table_behind(browser: Vis
 
 def test_what_the_last_success_made_stays_there_while_a_run_goes_on(browser: Visitor, living: InProcess) -> None:
     add_group(living)
-    provisioned(living, TEMPLATE, a_template())
+    provisioned(living, TEMPLATE, a_template("publish"))
     assert 'id="last-outputs"' not in browser.get(f"/portal{TEMPLATE}").text
     living.request("POST", f"{TEMPLATE}/run")
     ended_run(living, TEMPLATE)
@@ -136,7 +137,38 @@ def test_what_the_last_success_made_stays_there_while_a_run_goes_on(browser: Vis
     store.runs.begin_phase(now.run_id, "Building")
     assert "of which it waited 1 min 30 s" in browser.get(run).text
     store.connections.change(tables.runs.update().where(tables.runs.c.run_id == now.run_id).values(state="Queued"))
-    assert "<dt>Waits since</dt>" in browser.get(run).text
+    waits = browser.get(run).text
+    assert "<dt>Waits since</dt>" in waits
+    assert "of which it waited" not in waits, "it waits again, as when its host was lost"
+
+
+def test_what_a_failed_run_left_is_not_what_the_last_success_made(browser: Visitor, living: InProcess) -> None:
+    add_group(living)
+    provisioned(living, TEMPLATE, a_template("publish"))
+    living.request("POST", f"{TEMPLATE}/run")
+    ended_run(living, TEMPLATE)
+    store, asked = living.service.store, utc_now()
+    [good] = store.runs.of_template(TEMPLATE.lower())
+    failed = [
+        replace(good, run_id=new_run_id(), state=state, started=asked - timedelta(minutes=1))
+        for state in (RunState.FAILED, RunState.PARTIALLY_SUCCEEDED)
+    ]
+    store.runs.add_many([*failed, replace(good, run_id=new_run_id(), state=RunState.QUEUED, started=asked, ended=None)])
+    earlier = {"started": asked - timedelta(hours=1)}
+    store.connections.change(tables.runs.update().where(tables.runs.c.run_id == good.run_id).values(earlier))
+    for run in failed:
+        store.images.put_output(RunOutputRow(run.run_id, "half", IMAGE, "", "Succeeded", ""))
+
+    def shown() -> str:
+        return browser.get(f"/portal{TEMPLATE}").text.partition("None yet.")[2].partition("</ul>")[0]
+
+    assert good.run_id[:8] in shown()
+    assert "half" not in shown()
+    assert f'href="/portal{IMAGE}"' in shown()
+    assert living.request("DELETE", IMAGE, api_version="2024-07-01").status_code in {200, 202, 204}
+    wait_for(lambda: living.get(IMAGE, api_version="2024-07-01").status_code == 404)
+    assert f'href="/portal{IMAGE}"' not in shown()
+    assert "not there any more" in shown()
 
 
 def test_tags_are_written_as_lines(browser: Visitor, living: InProcess) -> None:

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from vmkiln.azure_names import plain_location
 from vmkiln.errors import StorageFailed, VmkilnError
 from vmkiln.fleet.admission import Host, Kept, Need, QueuePosition, Turns, Waiting, in_turn, positions
+from vmkiln.fleet.placement.forecast import MOST_FORESEEN
 from vmkiln.fleet.placement.kept_sources import checkpoints_name, lent_name, source_name
 from vmkiln.fleet.placement.known_templates import KnownTemplates
 from vmkiln.run.room import NOTHING, Asked, Room, promised_to, room_for
@@ -89,11 +90,18 @@ class _Front:
     """The runs that wait, as their needs are asked for from the front of the queue: a few are read at once."""
 
     def __init__(
-        self, settings: Settings, store: Store, order: Sequence[str] = (), templates: KnownTemplates | None = None
+        self,
+        settings: Settings,
+        store: Store,
+        order: Sequence[str] = (),
+        templates: KnownTemplates | None = None,
+        *,
+        at_once: int = READ_AT_ONCE,
     ) -> None:
         self._settings = settings
         self._store = store
         self._order = order
+        self._at_once = at_once
         self._templates = templates or KnownTemplates()
         self._places = {run_id: place for place, run_id in enumerate(order)}
         self._heads: dict[str, WaitingHead] = {}
@@ -145,7 +153,7 @@ class _Front:
         """A run of the front, and as much of its template."""
         if run_id not in self._heads:
             first = self._places[run_id]
-            self._heads |= self._store.queue.heads(self._order[first : first + READ_AT_ONCE])
+            self._heads |= self._store.queue.heads(self._order[first : first + self._at_once])
         return self._heads[run_id]
 
     def _asked(self, head: WaitingHead) -> Asked | None:
@@ -189,10 +197,12 @@ def queue_of(
 class Look:
     """What the queue is worked out of: who waits, in order, what each needs, the hosts, and the runs that go on.
 
-    `placed` have room of a host, `others` go on without.
+    `head` gives a waiting run with a part of its template; those that are foreseen are read at once. `placed` have room
+    of a host, `others` go on without.
     """
 
     ordered: Sequence[Waiting]
+    head: Callable[[str], WaitingHead]
     need: Callable[[str], Need]
     hosts: Sequence[Host]
     placed: Sequence[PlacedRun]
@@ -212,8 +222,8 @@ def looked_at(
     placed, others = store.hosts.placed(), store.queue.going_on_alone()
     ordered = _in_turn(store, waiting, placed, others)
     hosts, _ = _hosts(store, placed, others, capacities)
-    front = _Front(settings, store, [item.run_id for item in ordered], templates)
-    return Look(ordered, front.need, hosts, placed, others)
+    front = _Front(settings, store, [item.run_id for item in ordered], templates, at_once=MOST_FORESEEN)
+    return Look(ordered, front.head, front.need, hosts, placed, others)
 
 
 def _in_turn(

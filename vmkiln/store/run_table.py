@@ -38,6 +38,15 @@ PHASES = (
     .where(phases.c.run_id.in_(sa.bindparam("run_ids", expanding=True)))
     .order_by(phases.c.run_id, phases.c.number)
 )
+_place = sa.func.row_number().over(partition_by=runs.c.template_id, order_by=runs.c.started.desc()).label("place")
+_ranked = (
+    sa.select(runs.c.template_id, runs.c.run_id, runs.c.ended, _place)
+    .where(runs.c.template_id.in_(sa.bindparam("template_ids", expanding=True)), runs.c.state == RunState.SUCCEEDED)
+    .subquery()
+)
+LAST_SUCCESSES = sa.select(_ranked.c.template_id, _ranked.c.run_id, _ranked.c.ended).where(
+    _ranked.c.place <= sa.bindparam("most")
+)
 FACTS = sa.select(runs.c.facts).where(runs.c.run_id == _run)
 GIVEN = sa.select(*WITHOUT_TEMPLATE).where(
     runs.c.run_id == _run,
@@ -147,11 +156,17 @@ class RunTable:
         query = sa.select(runs).where(runs.c.template_id == template_id.lower())
         return [run_row(row) for row in self._connections.rows(query.order_by(runs.c.started.desc()).limit(limit))]
 
-    def successes(self, template_id: str, *, limit: int) -> "Sequence[RunRow]":
-        """The last runs of an image template that succeeded, the newest first; without their templates."""
-        query = sa.select(*WITHOUT_TEMPLATE).where(runs.c.template_id == template_id.lower())
-        query = query.where(runs.c.state == RunState.SUCCEEDED).order_by(runs.c.started.desc()).limit(limit)
-        return [run_row({"template": {}, **row}) for row in self._connections.rows(query)]
+    def successes(self, template_ids: Sequence[str], *, limit: int) -> dict[str, dict[str, datetime | None]]:
+        """When the last runs ended that succeeded, by their ids, `limit` at most of each of these image templates.
+
+        Ids of templates are in lower case. One statement, unless there are thousands.
+        """
+        found: dict[str, dict[str, datetime | None]] = {template_id: {} for template_id in template_ids}
+        for first in range(0, len(template_ids), MOST_IDS):
+            values = {"template_ids": list(template_ids[first : first + MOST_IDS]), "most": limit}
+            for row in self._connections.rows(LAST_SUCCESSES, values):
+                found[row["template_id"]][row["run_id"]] = maybe_aware(row["ended"])
+        return found
 
     def forget_template(self, template_id: str) -> None:
         """Part a deleted template (id in lower case) from its runs, which stay on record."""

@@ -180,9 +180,10 @@ def get_log(call: Call) -> Answer:
 def get_queue(call: Call) -> Answer:
     """GET the runs that wait, in order, each with what it waits for: {value, others, goingOn}.
 
-    `others` is how many wait that the caller may not read; `goingOn` are the newest of those that go on, each with when
-    it is usually over (`expectedEnd`), after the last five successes of its template. What that is not known of has
-    null, as has the start (`queue.expectedStart`) of a run that waits for its room.
+    `others` is how many wait that the caller may not read; `goingOn` are those that have their room and have not begun,
+    and the newest of those that go on, each with when it is usually over (`expectedEnd`), after the last five successes
+    of its template. What that is not known of has null, as has the start (`queue.expectedStart`, rounded up to five
+    minutes) of a run that waits for its room.
     """
     positions = sorted(call.service.builder.queue(), key=lambda one: one.position)
     runs = call.service.store.runs.by_id([one.run_id for one in positions], has_template=False)
@@ -201,11 +202,18 @@ def get_queue(call: Call) -> Answer:
 def _going_on(call: Call, waiting: Collection[str]) -> list[dict[str, Any]]:
     """The newest runs that go on and that the caller may read, each with when it is usually over.
 
-    One that has its room and has not begun goes on, too: it is Queued, and none of those that wait (`waiting`).
+    In front are those that are Queued and have their room: it is on record, and none of them is told as one that waits
+    (`waiting`, which was read before).
     """
-    rows = call.service.store.runs.older(None, states=(RunState.QUEUED, *GOING_ON), limit=LOOKED_AT)
-    mine = (run for run in rows if run.run_id not in waiting and call.may(Permission.READ, scope_of(run)))
-    found = [summary(call, run) for run in itertools.islice(mine, PAGE)]
+    store = call.service.store
+    placed = [run.run_id for run in store.hosts.placed() if run.state == RunState.QUEUED and run.run_id not in waiting]
+    found_placed = store.runs.by_id(placed, has_template=False).values()
+    begin = [run for run in found_placed if run.state == RunState.QUEUED]
+    begin.sort(key=lambda run: (run.started, run.run_id), reverse=True)
+    rows = itertools.chain(begin, itertools.islice(_rows(call, None, GOING_ON), MOST_LOOKED_AT))
+    mine = (run for run in rows if call.may(Permission.READ, scope_of(run)))
+    # one that begins between the two statements is in both
+    found = [summary(call, run) for run in {run.run_id: run for run in itertools.islice(mine, PAGE)}.values()]
     ends = call.service.builder.forecast().ends
     for body in found:
         body["properties"]["expectedEnd"] = time_text(ends.get(body["name"]))

@@ -1,9 +1,10 @@
 """The forecast of the queue as it is recorded, worked out once for all who ask within a few seconds."""
 
+import logging
+import math
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
-from datetime import timedelta
+from collections.abc import Callable
 
 from vmkiln.fleet.placement.forecast import (
     COMPARED_RUNS,
@@ -18,23 +19,28 @@ from vmkiln.fleet.run_queue import Look
 from vmkiln.run.room import Room
 from vmkiln.store.database import Store
 
-MOST_TEMPLATES = 50  # whose last runs are looked at for one forecast
 KEPT_SECONDS = 5.0  # for which one forecast is everybody's
+STALE_SECONDS = 60.0  # after which an old one is not given any more while a newer one is worked out
+log = logging.getLogger(__name__)
 
 
 def forecast_of(store: Store, look: Look) -> Forecast:
-    """The forecast of a look at the queue."""
+    """The forecast of a look at the queue: a few statements, however many runs and templates."""
     if not (look.placed or look.others or look.ordered):
         return Forecast()
     now = store.now()
     going_on = {run.run_id: run.template_id for run in look.placed} | {
         run.run_id: run.template_id for run in look.others
     }
-    waiting = store.queue.heads([item.run_id for item in look.ordered[:MOST_FORESEEN]])
-    templates = {**going_on, **{run_id: head.template_id for run_id, head in waiting.items()}}
-    usual = _usual(store, templates.values())
-    takes = {run_id: usual[template] for run_id, template in templates.items() if template in usual}
-    phases = store.runs.phases_of_all(list(going_on))
+    waiting = {item.run_id: look.head(item.run_id).template_id for item in look.ordered[:MOST_FORESEEN]}
+    templates = going_on | waiting
+    good = store.runs.successes(list(dict.fromkeys(filter(None, templates.values()))), limit=COMPARED_RUNS)
+    phases = store.runs.phases_of_all([*going_on, *(run_id for ended in good.values() for run_id in ended)])
+    usual = {
+        template_id: usual_time([(end, phases[run_id]) for run_id, end in ended.items()])
+        for template_id, ended in good.items()
+    }
+    takes = {run_id: taken for run_id, template in templates.items() if (taken := usual.get(template)) is not None}
     ends = {run_id: (begun_at(phases[run_id]) or now) + takes[run_id] for run_id in going_on if run_id in takes}
     held = [
         GoingOn(run.incarnation, Room(run.cpus, run.memory_mib, run.disk_mib), ends.get(run.run_id))
@@ -44,27 +50,37 @@ def forecast_of(store: Store, look: Look) -> Forecast:
     return Forecast(starts, ends)
 
 
-def _usual(store: Store, template_ids: Collection[str]) -> Mapping[str, timedelta]:
-    """How long a success of each template usually takes, where there are some."""
-    wanted = sorted({template_id for template_id in template_ids if template_id})[:MOST_TEMPLATES]
-    good = {one: store.runs.successes(one, limit=COMPARED_RUNS) for one in wanted}
-    phases = store.runs.phases_of_all([run.run_id for runs in good.values() for run in runs])
-    found = {one: usual_time([(run.ended, phases[run.run_id]) for run in runs]) for one, runs in good.items()}
-    return {one: taken for one, taken in found.items() if taken is not None}
-
-
 class Outlook:
-    """Works a forecast out when it is asked for and the last is too old; who asks meanwhile waits for that one."""
+    """Works a forecast out when it is asked for and the last is too old; who asks meanwhile is given the last.
+
+    Where there is none, or one of more than a minute ago, they wait for the new one. One that fails is told in the log,
+    and nothing is known then for as long as a forecast is kept: who asks is neither kept waiting again nor refused.
+    """
 
     def __init__(self, work_out: Callable[[], Forecast]) -> None:
         self._work_out = work_out
         self._turn = threading.Lock()
         self._found = Forecast()
-        self._at: float | None = None
+        self._at = -math.inf
 
     def now(self) -> Forecast:
-        """The forecast, at most `KEPT_SECONDS` old."""
-        with self._turn:
-            if self._at is None or time.monotonic() - self._at >= KEPT_SECONDS:
-                self._found, self._at = self._work_out(), time.monotonic()
+        """The forecast, at most `KEPT_SECONDS` old, or `STALE_SECONDS` while another one is worked out."""
+        if not self._turn.acquire(blocking=self._age() >= STALE_SECONDS):
             return self._found
+        try:
+            if self._age() >= KEPT_SECONDS:
+                self._found = self._worked_out()
+                self._at = time.monotonic()
+            return self._found
+        finally:
+            self._turn.release()
+
+    def _age(self) -> float:
+        return time.monotonic() - self._at
+
+    def _worked_out(self) -> Forecast:
+        try:
+            return self._work_out()
+        except Exception:
+            log.exception("when waiting runs start could not be worked out: it is told as not known")
+            return Forecast()

@@ -82,7 +82,9 @@ class RunView:
 
     @property
     def waited(self) -> float:
-        """For how long it waited before it began, in seconds; 0 as long as it waits."""
+        """For how long it waited before it first began, in seconds; 0 as long as it waits, and when it waits again."""
+        if self.properties["runState"] == RunState.QUEUED:
+            return 0.0
         starts = (moment(phase["startTime"]) for phase in self.properties["phases"] if phase["name"] != Phase.QUEUED)
         begun, asked = min((one for one in starts if one), default=None), moment(self.properties["startTime"])
         return (begun - asked).total_seconds() if begun and asked else 0.0

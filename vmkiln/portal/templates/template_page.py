@@ -24,7 +24,7 @@ from vmkiln.portal.templates.template_face import (
 )
 from vmkiln.portal.told import Done
 from vmkiln.portal.visit import PREFIX, Visit, check_typed, done
-from vmkiln.run_state import LIVE_STATES
+from vmkiln.run_state import LIVE_STATES, RunState
 
 TYPE = "providers/Microsoft.VirtualMachineImages/imageTemplates"
 RUNS = "providers/Vmkiln.Builds/runs"
@@ -66,6 +66,7 @@ async def template(visit: Visit) -> Response:
         outputs=outputs,
         last_good=last_good,
         kept=kept,
+        there=await _there(visit, [str(output["artifactId"]) for output in kept if output["artifactId"]]),
         triggers=triggers,
         events=events,
         may=allowed.may,
@@ -85,11 +86,17 @@ async def template(visit: Visit) -> Response:
 
 
 def outputs_of(runs: Sequence[Mapping[str, Any]]) -> tuple[str, list[Mapping[str, Any]]]:
-    """The id of the newest run that put something out, and what; ('', []) for none; pure."""
+    """The id of the newest run that succeeded, and what it put out; ('', []) for none; pure."""
     for run in runs:
-        if run["properties"]["outputs"]:
+        if run["properties"]["runState"] == RunState.SUCCEEDED:
             return str(run["id"]), list(run["properties"]["outputs"])
     return "", []
+
+
+async def _there(visit: Visit, image_ids: Sequence[str]) -> set[str]:
+    """Those of these images that are there and that the visitor may read."""
+    found = await asyncio.gather(*(visit.api.readable(image_id) for image_id in image_ids))
+    return {image_id for image_id, image in zip(image_ids, found, strict=True) if image}
 
 
 async def act(visit: Visit) -> Response:
