@@ -68,8 +68,13 @@ VmkilnError                      anything we report; carries an optional hint sa
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
+from typing import Self
+
+from vmkiln.harmless_text import harmless
+
+NO_SERVICE = "UnexpectedAnswer"  # what answered is no service of ours, whatever its status
 
 
 class VmkilnError(Exception):
@@ -134,6 +139,11 @@ class Mistake:
         """A member that has to be there is not."""
         return Mistake(path, "is required", hint, kind=MistakeKind.MISSING_MEMBER)
 
+    def masked(self, mask: Callable[[str], str]) -> Self:
+        """The same without what `mask` takes out of words; pure."""
+        hint = mask(self.hint) if self.hint else None
+        return replace(self, path=mask(self.path), message=mask(self.message), hint=hint)
+
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}:{self.column}: " if self.file else ""
         text = f"{place}{self.path}: {self.message}"
@@ -147,6 +157,11 @@ class CodedMistake(Mistake):
     code: str = ""
 
 
+def mistake_lines(mistakes: Sequence[Mistake]) -> str:
+    """A line for each mistake: a line end in what a template has is shown, for a CI obeys lines; pure."""
+    return "\n".join(f"  {harmless(str(mistake))}" for mistake in mistakes)
+
+
 class TemplateInvalid(InputError):
     """One or more mistakes in an image template; `mistakes` has them all."""
 
@@ -154,9 +169,17 @@ class TemplateInvalid(InputError):
 
     def __init__(self, mistakes: Sequence[Mistake]) -> None:
         self.mistakes = tuple(mistakes)
+        super().__init__(self._text())
+
+    def _text(self) -> str:
         count = len(self.mistakes)
-        lines = "\n".join(f"  {mistake}" for mistake in self.mistakes)
-        super().__init__(f"the template has {count} mistake{'s' if count != 1 else ''}:\n{lines}")
+        return f"the template has {count} mistake{'s' if count != 1 else ''}:\n{mistake_lines(self.mistakes)}"
+
+    def mask(self, mask: Callable[[str], str]) -> None:
+        """The same for its mistakes, of which programs are told one by one."""
+        self.mistakes = tuple(one.masked(mask) for one in self.mistakes)
+        self.message = self._text()  # anew: a secret of several lines is found before its line ends are shown
+        super().mask(mask)
 
 
 class HostUnfit(VmkilnError):
@@ -308,7 +331,8 @@ class ArmError(VmkilnError):
     ) -> None:
         super().__init__(message, hint=hint)
         self.status = status
-        self.exit_code = 2 if status in {400, 404, 405} else 3 if status in {429, 502, 503, 504} else 1
+        is_away = status in {429, 502, 503, 504} or code == NO_SERVICE
+        self.exit_code = 3 if is_away else 2 if status in {400, 404, 405} else 1
         self.code = code
         self.target = target
         self.details = tuple(details)

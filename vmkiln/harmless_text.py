@@ -13,6 +13,8 @@ RETURN = "\\r"  # how a carriage return is shown
 UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")  # NUL, halves of surrogate pairs: not every database keeps them
 _HALVES = re.compile("[\ud800-\udfff]")  # of surrogate pairs: a file's name has them for bytes that are no UTF-8
 _COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
+_MARK = re.compile(r"(\A|[\r\n])([^\S\r\n]*):(?=:)")  # GitHub obeys `::error::` behind blanks, too
+_OLD_MARK = "##["  # and this one wherever it stands in a line
 # control, format (bidi among them), surrogate, private, unassigned; separators of lines and of paragraphs
 _HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
@@ -33,6 +35,11 @@ def with_whole_letters(text: str) -> str:
 def harmless_lines(text: str) -> str:
     """Text of several lines, each made harmless."""
     return "\n".join(harmless(line) for line in text.split("\n"))
+
+
+def without_marks(text: str) -> str:
+    """Text no line of which GitHub takes for a mark, such as `::error::` or `##[error]`; a sign of one is shown."""
+    return _MARK.sub(r"\1\2\\x3a", text).replace(_OLD_MARK, "#\\x23[")
 
 
 def _is_plain(letter: str) -> bool:

@@ -42,10 +42,11 @@ LAYERS = [  # a module may import a lower line, or its own package
     {"sealing"},
     {"files"},
     {"setting_texts"},
-    {"azure_locations", "azure_names", "azure_roles", "harmless_text", "run_state"},
+    {"azure_locations", "azure_names", "azure_roles", "run_state"},
     {"secrecy"},
     {"run_failures"},
     {"errors", "__version__"},
+    {"harmless_text"},
 ]
 LAYERS_OF_API = [  # the rooms of api/: the protocol below, one room for each Azure provider above
     {"resource_types"},

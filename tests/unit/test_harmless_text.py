@@ -7,7 +7,7 @@ import tiers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vmkiln.harmless_text import harmless
+from vmkiln.harmless_text import harmless, without_marks
 
 ATTACKS = [
     "\x1b]0;title\x07", "\x1b]2;title\x1b\\", "\x1b]52;c;aGVsbG8=\x07", "\x1b]8;;http://evil\x1b\\link\x1b]8;;\x1b\\",
@@ -43,6 +43,21 @@ def test_nothing_that_a_terminal_obeys_is_left(text: str) -> None:
 @given(st.text(alphabet=st.characters(categories=["L", "N", "P", "S"], include_characters=" \t")))
 def test_ordinary_text_is_not_changed(text: str) -> None:
     assert harmless(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("::error::a", "\\x3a:error::a"),
+        ("a\n\u00a0 \t::stop-commands::b\nc", "a\n\u00a0 \t\\x3a:stop-commands::b\nc"),
+        ("a\r::error::b", "a\r\\x3a:error::b"),
+        ("\n\n::x", "\n\n\\x3a:x"),
+        ("a ##[error]b ###[c]", "a #\\x23[error]b ##\\x23[c]"),
+        (":a: std::string ## [x]\n: ::", ":a: std::string ## [x]\n: ::"),
+    ],
+)
+def test_a_mark_of_a_ci_is_shown_and_not_obeyed(text: str, shown: str) -> None:
+    assert without_marks(text) == shown
 
 
 def test_colours_are_left_out() -> None:

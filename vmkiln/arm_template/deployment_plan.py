@@ -269,11 +269,14 @@ class DeploymentPlan(Deployment):
         """Whether an output's condition keeps it. Raises as `body` does."""
         declared = self.declared_outputs[name]
         scope = replace(self._scope, runtime=runtime)
-        return holds(declared if isinstance(declared, dict) else {}, scope, member_path("outputs", name))
+        return holds(declared if isinstance(declared, dict) else {}, scope, self._output_path(name))
+
+    def _output_path(self, name: str) -> str:
+        return member_path(f"{self.inside}outputs", name)
 
     def output(self, name: str, runtime: Runtime | None) -> Output | None:
         """One output; None when its condition leaves it out. Raises as `body` does."""
-        path, declared = member_path("outputs", name), self.declared_outputs[name]
+        path, declared = self._output_path(name), self.declared_outputs[name]
         if not isinstance(declared, dict):
             raise TemplateInvalid([Mistake(path, "must be an object with type and value")])
         scope = replace(self._scope, runtime=runtime)

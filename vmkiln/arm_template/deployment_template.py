@@ -93,11 +93,6 @@ class Deployment:
         return tuple(used)
 
     @property
-    def places_of_unknown(self) -> frozenset[str]:
-        """Where the mistakes stand that keep parameters from being known: paths of the deployment around this one."""
-        return frozenset(mistake.path for error in self._unknown.values() for mistake in error.mistakes)
-
-    @property
     def secrets(self) -> tuple[str, ...]:
         """Every text in the values of secure parameters, as far as known, and what expressions made of them."""
         found: set[str] = set(self._scope.secrets.texts)

@@ -82,6 +82,7 @@ class LocalDeployment(DeploymentPlan):
         self._entering: list[str] = []
         self._closed: list[Mistake] = parent._closed if parent is not None else []
         self._left_out: list[str] = parent._left_out if parent is not None else []
+        self._place = f"{inside}resources"  # in the file, as all paths here
 
     def image_template_resource(self, name: str = "") -> dict[str, Any]:
         """The one image template of the deployment, or the one of that name, in plain JSON.
@@ -124,7 +125,7 @@ class LocalDeployment(DeploymentPlan):
 
     def image_templates(self, depth: int = 1) -> Iterator[FoundTemplate]:
         """The image templates of the deployment, those of its loops and of deployments nested in it too."""
-        for path, _, raw in entries_of(self._resources):
+        for path, _, raw in entries_of(self._resources, self._place):
             yield from self._templates_at(raw, path)
         if depth >= MAXIMUM_DEPTH:
             return
@@ -132,7 +133,7 @@ class LocalDeployment(DeploymentPlan):
             if item.type.lower() != NESTED or not self._may_hold_one(item):
                 continue
             if not item.is_wanted:
-                self._left_out.append(f"{self.inside}{item.path}")
+                self._left_out.append(item.path)
                 continue
             yield from self.nested_deployment(item).image_templates(depth + 1)
 
@@ -152,9 +153,9 @@ class LocalDeployment(DeploymentPlan):
         is_one = _type(raw) in IMAGE_TEMPLATE_TYPES and member(raw, "existing") is not True
         for _, _, scope in instances_of(raw, self._scope, path) if is_one else ():
             if holds(raw, scope, path):
-                yield FoundTemplate(f"{self.inside}{path}", raw, replace(scope, runtime=self.answer))
+                yield FoundTemplate(path, raw, replace(scope, runtime=self.answer))
             else:
-                self._left_out.append(f"{self.inside}{path}")
+                self._left_out.append(path)
         for child_path, _, child in entries_of(member(raw, "resources") or [], f"{path}.resources"):
             yield from self._templates_at(child, child_path)
 
@@ -165,7 +166,7 @@ class LocalDeployment(DeploymentPlan):
         if self._known is None:
             self._known = []
             mistakes: list[Mistake] = []
-            for path, symbolic, raw in entries_of(self._resources):
+            for path, symbolic, raw in entries_of(self._resources, self._place):
                 without = {key: value for key, value in raw.items() if key.lower() != "dependson"}
                 if _type(raw) == NESTED and member(raw, "name") is None:
                     without["name"] = f"deployment{len(self._known)}"  # Azure asks for one; a file is read without
@@ -202,7 +203,7 @@ class LocalDeployment(DeploymentPlan):
 
     def _enter(self, resource: PlannedResource) -> "LocalDeployment":
         nested, context = self.nested(resource, self.answer), self.context_of(resource)
-        inside = f"{self.inside}{resource.path}.properties.template."
+        inside = f"{resource.path}.properties.template."
         inherited: dict[str, Any] = {"references": self._references, "parent": self, "inside": inside}
         if not nested.is_inner:
             outer = LocalDeployment({**nested.template, "parameters": {}}, {}, context, budget=self.budget, **inherited)

@@ -100,7 +100,7 @@ def _told(name: str, output: Output) -> LocalOutput:
     return LocalOutput(name, output.type, None if output.is_secure else output.value, output.is_secure)
 
 
-def _nested_mistakes(deployment: LocalDeployment, inside: str = "", depth: int = 1) -> list[Mistake]:
+def _nested_mistakes(deployment: LocalDeployment, depth: int = 1) -> list[Mistake]:
     """What is wrong with the outputs of deployments nested in one; those that cannot be entered have none."""
     found: list[Mistake] = []
     seen: set[str] = set()
@@ -112,9 +112,6 @@ def _nested_mistakes(deployment: LocalDeployment, inside: str = "", depth: int =
             child = deployment.nested_deployment(item)
         except TemplateInvalid:
             continue  # which is told where it is needed
-        where = f"{inside}{item.path}.properties.template."
-        for mistake in _outputs(child)[1]:
-            is_around = mistake.path in child.places_of_unknown  # a parameter that is given to it
-            found.append(replace(mistake, path=f"{inside if is_around else where}{mistake.path}"))
-        found += _nested_mistakes(child, where, depth + 1)
+        found += _outputs(child)[1]
+        found += _nested_mistakes(child, depth + 1)
     return found

@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from vmkiln.azure_names import Architecture
@@ -21,7 +21,7 @@ from vmkiln.buildable.locations import location_mistakes, own_locations
 from vmkiln.buildable.release_demands import BOOT_TAG, leaves_out_boot, release_mistakes
 from vmkiln.buildable.source_system import arm64_source, size_mistakes, step_mistakes, windows_warnings
 from vmkiln.buildable.start_tags import start_tag_mistakes
-from vmkiln.errors import CodedMistake, DownloadFailed, ImageNotFound, InputError, Mistake
+from vmkiln.errors import CodedMistake, DownloadFailed, ImageNotFound, InputError, Mistake, mistake_lines
 from vmkiln.images.data_disk import LARGEST_DATA_DISK_GB, MOST_DATA_DISKS
 from vmkiln.inspecting.residue import residue_tag_mistakes
 from vmkiln.platform_images.catalogue import read_catalogue
@@ -83,16 +83,16 @@ class NotBuildable(InputError):
         self.problems = self.mistakes = problems
         coded = (problem.code for problem in problems if isinstance(problem, CodedMistake) and problem.code)
         self.code = next(coded, NotBuildable.code)
-        lines = "\n".join(f"  {problem}" for problem in problems)
-        super().__init__(f"this template cannot be built here:\n{lines}", hint="`vmkiln plan` shows it all the same")
+        super().__init__(self._text(), hint="`vmkiln plan` shows it all the same")
+
+    def _text(self) -> str:
+        return f"this template cannot be built here:\n{mistake_lines(self.problems)}"
 
     def mask(self, mask: Callable[[str], str]) -> None:
         """The same for its mistakes, of which programs are told one by one."""
+        self.problems = self.mistakes = tuple(one.masked(mask) for one in self.problems)
+        self.message = self._text()
         super().mask(mask)
-        self.problems = self.mistakes = tuple(
-            replace(one, path=mask(one.path), message=mask(one.message), hint=mask(one.hint) if one.hint else None)
-            for one in self.problems
-        )
 
 
 def examine(template: ImageTemplate, surroundings: Surroundings) -> Verdict:

@@ -17,7 +17,7 @@ import typer
 from vmkiln import __version__
 from vmkiln.cli import invocation
 from vmkiln.cli.lazy_group import LazyGroup, Listed
-from vmkiln.cli.output import answer, error_data, told_error
+from vmkiln.cli.output import answer, error_data, say, told_error
 from vmkiln.errors import RunCanceled, StorageFailed, StorageFull, VmkilnError
 from vmkiln.harmless_text import harmless_lines
 from vmkiln.lifetime import closed_output, end_signals
@@ -185,9 +185,9 @@ def report(error: VmkilnError, *, as_json: bool = False) -> int:
     """
     if as_json and not invocation.is_answered():
         answer(error_data(error))
-    typer.echo(f"error: {harmless_lines(error.message)}", err=True)  # what failed may be named by somebody else
+    say(f"error: {harmless_lines(error.message)}")  # what failed may be named by somebody else
     if error.hint:
-        typer.echo(f"hint: {harmless_lines(error.hint)}", err=True)
+        say(f"hint: {harmless_lines(error.hint)}")
     return error.exit_code
 
 

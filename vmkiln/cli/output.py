@@ -13,7 +13,7 @@ import typer
 from vmkiln.azure_names import utc_text
 from vmkiln.cli import invocation
 from vmkiln.errors import ArmError, InputError, Mistake, VmkilnError
-from vmkiln.harmless_text import with_whole_letters
+from vmkiln.harmless_text import with_whole_letters, without_marks
 
 if TYPE_CHECKING:
     from vmkiln.store.database import Store
@@ -24,7 +24,7 @@ PLACED = re.compile(r".+:(\d+):(\d+)", re.DOTALL)  # the path of what cannot be 
 
 def say(text: str) -> None:
     """Progress and notices go to standard error, so that standard output holds only what was asked for."""
-    typer.echo(text, err=True)
+    typer.echo(without_marks(text), err=True)
 
 
 def answer(data: Any, *, indent: int | None = None) -> None:
@@ -65,7 +65,7 @@ def error_data(error: VmkilnError) -> dict[str, Any]:
     """An error as `--json` prints it: its code, words, what to do, and one entry for each mistake; pure."""
     details = mistakes_data(getattr(error, "mistakes", ()))  # of a template
     if isinstance(error, ArmError):
-        said = [Mistake(str(one.get("target", "")), str(one.get("message", ""))) for one in error.details]
+        said = [Mistake(str(one.get("target") or ""), str(one.get("message") or "")) for one in error.details]
         details = mistakes_data(said)
     return told_error(error.code, error.message, hint=error.hint, exit_code=error.exit_code, details=details)
 

@@ -67,6 +67,15 @@ def test_lines_of_a_log_are_told_with_their_time_and_step(
     assert capfdbinary.readouterr().out.startswith(f"[{RUN_ID}]".encode())
 
 
+def test_a_line_of_a_log_is_no_mark_of_a_ci(recorded: Settings, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    [path] = recorded.staging.glob(f"*/*/{LOGS}/{RUN_ID}/customization.log")
+    path.write_text("a ##[error]b\n  ::error::c\n")
+    assert vmkiln("run", "logs", RUN_ID) == 0
+    assert capfdbinary.readouterr().out == b"a #\\x23[error]b\n  \\x3a:error::c\n"
+    assert vmkiln("run", "logs", RUN_ID, "--raw") == 0
+    assert capfdbinary.readouterr().out == path.read_bytes()
+
+
 @pytest.mark.parametrize("options", [(), ("--json",), ("--as-allow-list",)])
 def test_connections_that_are_not_kept_any_longer_are_no_empty_list(
     recorded: Settings, capsys: pytest.CaptureFixture[str], options: tuple[str, ...]

@@ -170,7 +170,14 @@ def test_a_refusal_without_measure_is_no_service_of_ours() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "code"), [(answered(429), 3), (answered(503), 3), (httpx.ConnectError, 3), (answered(403), 1)], ids=str
+    ("answer", "code"),
+    [
+        (answered(429), 3),
+        (answered(503), 3),
+        (httpx.ConnectError, 3),
+        (answered(403, {"error": {"code": "AuthorizationFailed", "message": "no"}}), 1),
+    ],
+    ids=str,
 )
 def test_patience_has_an_end(answer: Answer, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(arm_client, "PATIENCE_SECONDS", 0.0)

@@ -33,10 +33,10 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def record(store: Store, settings: Settings, run_id: str, state: RunState) -> None:
+def record(store: Store, settings: Settings, run_id: str, state: RunState, message: str = "it ended") -> None:
     """A run that ended so, with a log of its customizing."""
     group = staging_resource_group.create(settings.staging, store, name=f"IT_{run_id}", run_id=run_id, tags={})
-    store.runs.add(RunRow(run_id, "web", "rg", {}, state, "", "it ended", "", group.name, {}, NOW, NOW))
+    store.runs.add(RunRow(run_id, "web", "rg", {}, state, "", message, "", group.name, {}, NOW, NOW))
     store.runs.begin_phase(run_id, Phase.CUSTOMIZING)
     log = group.storage_account.directory / LOGS / run_id / LOG_FILES["customization"]
     log.parent.mkdir(parents=True)
@@ -57,6 +57,14 @@ def test_why_a_run_failed_is_told_with_what_helps(home: Path) -> None:
     found = json.loads(CliRunner().invoke(app, ["run", "failure", "aaaa", "--json"]).output)
     check_answer("run failure", found)
     assert (found["error_line"], found["phase"]) == (2, "Customizing")
+
+
+def test_what_a_guest_printed_is_no_mark_of_a_ci(home: Path) -> None:
+    settings = Settings(home)
+    with opened(settings.database) as store:
+        record(store, settings, "cccc", RunState.FAILED, "it failed:\n::error::forged ##[error]forged")
+    told = CliRunner().invoke(app, ["run", "failure", "cccc"]).output.splitlines()
+    assert [line for line in told if "forged" in line] == ["  \\x3a:error::forged #\\x23[error]forged"]
 
 
 def test_a_run_that_has_not_failed_has_no_reason(home: Path) -> None:

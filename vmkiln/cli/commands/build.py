@@ -36,7 +36,7 @@ from vmkiln.cli.template_options import (
 )
 from vmkiln.cli.view.waterfall import waterfall
 from vmkiln.errors import InputError, StorageFailed
-from vmkiln.harmless_text import harmless_lines
+from vmkiln.harmless_text import harmless_lines, without_marks
 from vmkiln.run_state import Phase, RunState, told_failure
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ def built(
     if summary["state"] != RunState.SUCCEEDED:
         raise told_failure(summary["state"], f"the run ended {summary['state']}: {summary['message']}")
     if not as_json:
-        typer.echo("".join(f"{line}\n" for line in outputs_lines(outputs)), nl=False)
+        typer.echo(without_marks("".join(f"{line}\n" for line in outputs_lines(outputs))), nl=False)
         for words in next_commands(summary):
             say(f"next: `{words}`")
 
@@ -310,11 +310,11 @@ def print_summary(summary: dict[str, Any], *, tells_message: bool = True) -> Non
     """A run's outcome: its outputs, where the time went; its message, unless an error tells it."""
     typer.echo(f"\nrun {summary['run_id']}: {summary['state']}")
     if summary["message"] and tells_message:
-        typer.echo(f"  {harmless_lines(summary['message'])}")
+        typer.echo(without_marks(f"  {harmless_lines(summary['message'])}"))
     if summary["state"] == RunState.FAILED:
         typer.echo(f"  why, as far as is known: vmkiln run failure {summary['run_id'][:8]}")
     for output in summary["outputs"]:
         target = output["artifact_id"] or output["artifact_uri"] or output["message"]
-        typer.echo(f"  {output['name']}: {output['state']} {harmless_lines(target)}")
+        typer.echo(without_marks(f"  {output['name']}: {output['state']} {harmless_lines(target)}"))
     for line in waterfall(summary):
-        typer.echo(f"  {line}")
+        typer.echo(without_marks(f"  {line}"))

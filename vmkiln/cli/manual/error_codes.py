@@ -3,6 +3,7 @@
 Source: `error_codes.txt`, so that telling one imports nothing of what raises it; tests hold it against the source.
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,12 +12,16 @@ FILE = Path(__file__).with_name("error_codes.txt")
 
 @dataclass(frozen=True)
 class ErrorCode:
-    """A code as programs see it, what it means, what to do, and the exit code where a command of ours ends with it."""
+    """A code as programs see it, what it means, what to do, and the exit code where a command of ours ends with it.
+
+    `exit_code_of_run` is there where a run that fails with it ends otherwise than what is refused with it.
+    """
 
     code: str
     about: str
     cure: str
     exit_code: int | None = None
+    exit_code_of_run: int | None = None
 
 
 def error_codes() -> tuple[ErrorCode, ...]:
@@ -26,7 +31,8 @@ def error_codes() -> tuple[ErrorCode, ...]:
 
 
 def _read(code: str, about: str, cure: str, exit_code: str = "") -> ErrorCode:
-    return ErrorCode(code, about, cure, int(exit_code) if exit_code else None)
+    numbers = [int(number) for number in re.findall(r"\d+", exit_code)]
+    return ErrorCode(code, about, cure, *numbers)
 
 
 def cure_of(code: str) -> str | None:

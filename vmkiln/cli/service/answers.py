@@ -61,7 +61,7 @@ def body_of(found: httpx.Response) -> Body:
 
 
 def refusal(answer: httpx.Response) -> ArmError:
-    """What an answer of 400 and above says, in the shapes of ARM and of OAuth, with what helps; pure."""
+    """What an answer of 400 and above says, in the shapes of ARM and of OAuth, with what helps by the codes' file."""
     try:
         found = answer.json()
     except (ValueError, RecursionError):
@@ -77,7 +77,7 @@ def refusal(answer: httpx.Response) -> ArmError:
 
 
 def failure(operation: Mapping[str, Any]) -> ArmError:
-    """What an asynchronous operation says that ended otherwise than well, with what helps; pure."""
+    """What an asynchronous operation says that ended otherwise than well, with what helps by the codes' file."""
     state = str(operation.get("status", ""))
     error = operation.get("error")
     error = error if isinstance(error, dict) else {}
@@ -87,7 +87,7 @@ def failure(operation: Mapping[str, Any]) -> ArmError:
 
 def _told(error: Mapping[str, Any], status: int, message: str) -> ArmError:
     code, details = str(error["code"]), list(_details(error, MOST_DEPTH))[:MOST_DETAILS]
-    more = [text for one in details if (text := _line_of(one)) and one["message"] not in message]
+    more = [text for one in details if (text := _line_of(one)) and not _is_told(one, message)]
     return ArmError(status, code, "\n  ".join([message, *more]), details=details, hint=cure_of(code))
 
 
@@ -99,6 +99,10 @@ def _details(error: Mapping[str, Any], depth: int) -> Iterator[dict[str, str]]:
             continue
         inner = list(_details(one, depth - 1)) if depth > 1 else []
         yield from inner or [{"target": str(one.get("target") or ""), "message": str(one.get("message") or "")}]
+
+
+def _is_told(detail: Mapping[str, str], message: str) -> bool:
+    return detail["target"] in message and detail["message"] in message
 
 
 def _line_of(detail: Mapping[str, str]) -> str:

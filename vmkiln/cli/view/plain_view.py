@@ -6,7 +6,7 @@ from enum import StrEnum
 from types import TracebackType
 
 from vmkiln.cli.view.going_on import GoingOn
-from vmkiln.harmless_text import harmless, harmless_lines
+from vmkiln.harmless_text import harmless, harmless_lines, without_marks
 from vmkiln.packer.packer_output import Speaker
 from vmkiln.run.run_event import (
     LogLine,
@@ -51,7 +51,7 @@ def on_one_line(text: str) -> str:
 class PlainView:
     """Plain lines. What Packer says of itself is left out, unless it `tells_packer`.
 
-    Each line of the log begins with its time, so that a guest cannot write what a CI takes for a mark.
+    Each line begins with its time and has no mark, so that neither a guest nor a template writes what a CI obeys.
     """
 
     def __init__(
@@ -106,7 +106,9 @@ class PlainView:
             self._line(f"{self._going_on.name}, which usually takes {usual:.1f} s")
 
     def _line(self, text: str) -> None:
-        self._write(f"{self._clock() - self._begin:8.1f} s  {text}")
+        begin = f"{self._clock() - self._begin:8.1f} s  "
+        for line in text.split("\n"):
+            self._write(without_marks(begin + line))
 
     def _end_step(self, how: str = "") -> None:
         if self._step_begin is not None:

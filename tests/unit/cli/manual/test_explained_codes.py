@@ -14,7 +14,8 @@ from vmkiln.cli.commands.templates.template_schema import member_paths, template
 from vmkiln.cli.lazy_group import loaded
 from vmkiln.cli.main import Commands
 from vmkiln.cli.manual.error_codes import FILE, error_codes, reference_page
-from vmkiln.errors import ArmError, VmkilnError
+from vmkiln.errors import ArmError, GroupNotFound, VmkilnError
+from vmkiln.run_failures import RunFailed
 
 ROOT = Path(__file__).parents[4]
 CODE = re.compile(r"[A-Z][A-Za-z]{4,}(_[A-Z][A-Za-z]+)?|(invalid|unauthorized|unsupported)_[a-z_]+")
@@ -71,17 +72,32 @@ def kinds_of_errors() -> Iterator[type[VmkilnError]]:
 
 
 def test_each_code_is_explained_with_the_exit_code_of_its_errors() -> None:
-    ends: dict[str, set[int]] = {}
+    """One of two was told, whichever: a run whose validation failed ended 1, and was said to end 2."""
+    missing = ArmError(404, GroupNotFound.code, "")  # as the service answers it; the kind of ours ends a run
+    refused: dict[str, set[int]] = {missing.code: {missing.exit_code}}
+    failed: dict[str, set[int]] = {}
     for kind in kinds_of_errors():
         if kind is not ArmError:  # whose code and exit code come with what was answered
-            ends.setdefault(kind.code, set()).add(kind.exit_code)
-    assert len(ends) > 40
-    told = {one.code: one.exit_code for one in error_codes() if one.exit_code is not None}
-    assert told.pop("Aborted") == 1, "a question of ours"
-    assert told.pop("BadUsage") == 2, "of the parser of command lines"
-    assert {code: end for code, end in told.items() if end not in ends.get(code, ())} == {}
-    assert sorted(ends.keys() - told.keys()) == []
-    assert {end for found in ends.values() for end in found} <= {1, 2, 3, 4, 130}, "docs/json.md has them"
+            of_a_run = issubclass(kind, RunFailed | GroupNotFound)
+            (failed if of_a_run else refused).setdefault(kind.code, set()).add(kind.exit_code)
+    assert [code for found in (refused, failed) for code, ends in found.items() if len(ends) > 1] == []
+    assert len(refused | failed) > 40
+    told = {one.code: one for one in error_codes() if one.exit_code is not None}
+    assert told.pop("Aborted").exit_code == 1, "a question of ours"
+    assert told.pop("BadUsage").exit_code == 2, "of the parser of command lines"
+    assert sorted(told) == sorted(refused | failed)
+    for code, one in told.items():
+        [first], [last] = refused.get(code) or failed[code], failed.get(code) or refused[code]
+        assert (one.exit_code, one.exit_code_of_run) == (first, last if last != first else None), code
+        assert {first, last} <= {1, 2, 3, 4, 130}, "docs/json.md has them"
+
+
+def test_both_exit_codes_are_told_where_a_run_ends_otherwise(capsys: pytest.CaptureFixture[str]) -> None:
+    from vmkiln.cli.main import main
+
+    with pytest.raises(SystemExit):
+        main(["explain", "ValidationFailed"])
+    assert "exitCode: 2\nexitCodeOfRun: 1\n" in capsys.readouterr().out
 
 
 def test_no_field_has_the_name_of_a_code() -> None:

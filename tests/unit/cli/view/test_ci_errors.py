@@ -71,6 +71,54 @@ def test_what_cannot_be_built_here_and_what_is_no_template_is_marked_too(
     assert mark == "::error title=vmkiln BadInput::there is no file nothing.json"
 
 
+FORGED = "a\n  ::error file=README.md,line=1::forged\n##[error]forged"
+FORGERIES: dict[str, dict[str, Any]] = {
+    "an unknown member": {FORGED: 1},
+    "no image": {"source": {"type": "PlatformImage", "publisher": "Debian", "offer": "debian-12", "sku": FORGED}},
+    "another type": {"customize": [{"type": FORGED}]},
+}
+
+
+@pytest.mark.parametrize("more", [[], ["--ci-marks", "github"]], ids=["unmarked", "marked"])
+@pytest.mark.parametrize("command", [["validate"], ["build"], ["build", "--dry-run"]], ids=" ".join)
+@pytest.mark.parametrize("forgery", [*FORGERIES, "a variable"])
+def test_no_line_that_a_template_wrote_is_obeyed_by_a_ci(
+    forgery: str, command: list[str], more: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """GitHub obeys lines of standard error too, also behind blanks: a template marked files that it does not touch."""
+    found = {**TEMPLATE, "properties": {**TEMPLATE["properties"], "buildTimeoutInMinutes": 60, "customize": []}}
+    found["properties"] |= FORGERIES.get(forgery, {})
+    if forgery == "a variable":
+        found = {"contentVersion": "1.0.0.0", "resources": [{**found, "name": f"[variables('{FORGED}')]"}]}
+    Path(PLACE).write_text(json.dumps(found))
+    with pytest.raises(SystemExit):
+        main.main([*command, PLACE, *(more if "--dry-run" not in command else [])])
+    said = capfd.readouterr()
+    lines = (said.out + said.err).splitlines()
+    assert any("forged" in line for line in lines), "it is shown"
+    begins = ("::error file=images/web%2C1%3A2.json,", "::error title=vmkiln")
+    ours = [line for line in lines if line.startswith(begins)]
+    assert not [line for line in lines if line.lstrip().startswith("::") and line not in ours]
+    assert not [line for line in lines if "##[" in line and line not in ours]
+
+
+def test_a_mistake_in_a_nested_template_is_marked_at_its_own_line(capfd: pytest.CaptureFixture[str]) -> None:
+    """The line of the deployment around it was marked, which has a condition, too."""
+    inner = {"contentVersion": "1.0.0.0", "resources": [{"condition": "maybe", **TEMPLATE}]}
+    nested = {
+        "type": "Microsoft.Resources/deployments",
+        "apiVersion": "2022-09-01",
+        "name": "inner",
+        "condition": True,
+        "properties": {"mode": "Incremental", "template": inner, "expressionEvaluationOptions": {"scope": "inner"}},
+    }
+    Path(PLACE).write_text(json.dumps({"contentVersion": "1.0.0.0", "resources": [nested]}, indent=1))
+    (mark,) = told(capfd, "validate", PLACE, "--ci-marks", "github")
+    lines = Path(PLACE).read_text().splitlines()
+    number = next(index for index, line in enumerate(lines, 1) if "maybe" in line)
+    assert f",line={number}," in mark
+
+
 @pytest.mark.parametrize("more", [[], ["--ci-marks", "gitlab"], ["--ci-marks", "github", "--json"]])
 def test_nothing_is_marked_unasked_or_where_it_would_break_json(
     more: list[str], capfd: pytest.CaptureFixture[str]

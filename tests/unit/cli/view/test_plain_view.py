@@ -44,7 +44,8 @@ def test_each_line_has_a_time_and_those_of_the_log_their_step() -> None:
         "     1.0 s  ==== Customizing",
         "     3.0 s  ---- step 1 of 1: install",
         "     4.0 s  [1/1 install] ::error::forged",
-        "     5.0 s  warning: 50% of the disk\nis full",
+        "     5.0 s  warning: 50% of the disk",
+        "     5.0 s  is full",
         "     7.0 s  [1/1 install] 4.0 s",
         "     9.0 s  ---- deprovision",
         "    11.0 s  [deprovision] 2.0 s",
@@ -82,6 +83,19 @@ def test_github_gets_groups_and_errors_and_none_that_a_guest_made_up() -> None:
         "::group::step 1 of 1: install", "::warning title=vmkiln::50%25 of the disk%0Ais full", "::endgroup::",
         "::group::deprovision", "::endgroup::", "::error title=vmkiln Failed::it failed%0Afor 100%25",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "mark", ["::error file=a,line=1::no", " \t::add-mask::e", "##[error]no", "behind ##[warning]it"]
+)
+def test_no_line_is_a_mark_that_a_template_or_a_guest_wrote(mark: str) -> None:
+    """A notice of two lines had its time before the first only, and GitHub obeys the older marks behind it, too."""
+    lines: list[str] = []
+    with PlainView(lines.append) as view:
+        view.tell(Notice(f"not known: `a\n{mark}`", is_warning=True))
+        view.tell(LogLine(Phase.CUSTOMIZING, mark, Speaker.GUEST))
+    assert len(lines) == 3
+    assert not [line for line in lines if line.lstrip().startswith("::") or "##[" in line]
 
 
 def test_gitlab_gets_sections_that_end() -> None:

@@ -13,7 +13,7 @@ from vmkiln.cli.manual.examples import examples
 from vmkiln.cli.output import answer, newest_or, say
 from vmkiln.cli.template_options import JsonOption
 from vmkiln.errors import InputError
-from vmkiln.harmless_text import harmless
+from vmkiln.harmless_text import harmless, without_marks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +39,7 @@ def failure(run_id: RunArgument = "", as_json: JsonOption = False) -> None:
         return
     typer.echo(f"run {run.run_id}: {run.state}")
     for line in failure_lines(found):
-        typer.echo(line)
+        typer.echo(without_marks(line))
 
 
 def failure_lines(found: FailureReport) -> Iterator[str]:

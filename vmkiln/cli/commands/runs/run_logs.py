@@ -21,7 +21,7 @@ from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.manual.examples import examples
 from vmkiln.cli.output import newest_or, say
 from vmkiln.errors import InputError
-from vmkiln.harmless_text import harmless
+from vmkiln.harmless_text import harmless, without_marks
 from vmkiln.run_state import TERMINAL_STATES
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def screenshot(
     if not path.exists():
         raise InputError("nothing is kept of a console of this run", hint="it is kept when a step of Packer's fails")
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        typer.echo(harmless(line).rstrip())
+        typer.echo(without_marks(harmless(line)).rstrip())
 
 
 def _copied_picture(logs: Path, target: Path) -> str:
@@ -198,6 +198,6 @@ def _print_from(path: Path, position: int, choice: Choice) -> int:
                 sys.stdout.flush()
                 sys.stdout.buffer.write(line)
             else:
-                sys.stdout.write(harmless(text) + "\n")
+                sys.stdout.write(without_marks(harmless(text)) + "\n")
     sys.stdout.flush()
     return position

@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from vmkiln.cli.manual.examples import examples
-from vmkiln.cli.output import answer, mistakes_data
+from vmkiln.cli.output import answer, mistakes_data, say
 from vmkiln.cli.progress_options import CiMarks, MistakeMarksOption
 from vmkiln.cli.template_options import (
     NO_SUBSCRIPTION,
@@ -27,6 +27,7 @@ from vmkiln.cli.template_options import (
     read_given,
 )
 from vmkiln.errors import InputError, Mistake, TemplateInvalid
+from vmkiln.harmless_text import harmless
 
 
 @examples("vmkiln validate template.json", "vmkiln validate azuredeploy.json --parameters parameters.json")
@@ -85,7 +86,7 @@ def validate(
         answer(found)
     else:
         for warning in warnings:
-            typer.echo(f"warning: {warning}", err=True)
+            say(f"warning: {harmless(warning)}")
     if problems:
         problem = NotBuildable(problems)
         problem.mask(resolved.mask)

@@ -159,7 +159,8 @@ def _told_code(code: str) -> dict[str, Any] | None:
 
 
 def _told(known: ErrorCode) -> dict[str, Any]:
-    return {"code": known.code, "about": [known.about], "whatToDo": known.cure, "exitCode": known.exit_code}
+    told = {"code": known.code, "about": [known.about], "whatToDo": known.cure, "exitCode": known.exit_code}
+    return told if known.exit_code_of_run is None else {**told, "exitCodeOfRun": known.exit_code_of_run}
 
 
 @examples(

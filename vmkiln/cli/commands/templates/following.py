@@ -16,7 +16,7 @@ from vmkiln.cli.contexts import contexts_file, read_contexts
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import answer, say
 from vmkiln.errors import ArmError, InputError
-from vmkiln.harmless_text import harmless
+from vmkiln.harmless_text import harmless, without_marks
 from vmkiln.run_state import LIVE_STATES, RunState, told_failure
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ async def followed(client: ArmClient, run_id: str, *, print_lines: bool) -> Any:
                 piece = await get(client, f"{run_id}/log?position={position}")
                 position = piece["position"]
                 for line in piece["lines"] if print_lines else ():
-                    typer.echo(harmless(line))
+                    typer.echo(without_marks(harmless(line)))
                 if piece["isComplete"]:
                     return await get(client, run_id)
                 if not piece["lines"]:

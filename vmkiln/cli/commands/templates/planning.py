@@ -28,6 +28,7 @@ from vmkiln.cli.template_options import (
     opened_if_there,
 )
 from vmkiln.errors import InputError
+from vmkiln.harmless_text import without_marks
 
 
 @examples("vmkiln plan template.json", "vmkiln plan template.json --json")
@@ -104,7 +105,7 @@ def planned(options: BuildOptions, *, as_json: bool, resume: str = "", is_dry_ru
     if as_json:
         answer(found)
     else:
-        typer.echo(plan_text(found))
+        typer.echo(without_marks(plan_text(found)))
     if refused := (*verdict.problems, *(verdict.needs_permission if is_dry_run else ())):
         problem = NotBuildable(given.written.placed(refused))
         problem.mask(given.resolved.mask)

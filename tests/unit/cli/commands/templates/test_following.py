@@ -58,6 +58,11 @@ def test_a_run_is_followed_to_its_end(capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().out == "hello \\x1b[2J\nworld\n"
 
 
+def test_what_a_guest_prints_is_no_mark_of_a_ci_that_follows(capsys: pytest.CaptureFixture[str]) -> None:
+    followed(iter([{**LAST, "lines": ["::error::a", "b ##[error]c"]}, {"name": "0123abcd"}]))
+    assert capsys.readouterr().out == "\\x3a:error::a\nb #\\x23[error]c\n"
+
+
 def test_who_follows_a_run_of_a_service_that_is_killed_learns_it(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ServiceAway) as told:
         followed(iter([FIRST]))
