@@ -52,7 +52,7 @@ async def main(settings: Settings) -> None:
 
         names = names_of(tls.certificate)
         access, authority = AccessControl(store, issuer, names=names), tls.authority.read_text()
-        near, far = meetings(Address("127.0.0.1", port), port, settings.service_url, authority, names)
+        near, far = meetings(Address("127.0.0.1", port), settings.service_url, authority, names, is_near=True)
         build, shells = stub_build.stub_build(settings, store), Meetings(near, far)
         async with running(settings, store, access, issuer=issuer, build=build, shells=shells) as application:
             await serve(application, listening, certificate=tls.certificate, key=tls.key, on_ready=on_ready)

@@ -11,6 +11,7 @@ import errno
 import ipaddress
 import logging
 import os
+import re
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Mapping
@@ -32,6 +33,7 @@ from vmkiln.listening.http_connection import HttpConnection
 from vmkiln.shells.order import Meeting
 
 DEFAULT = "127.0.0.1:8443"
+SHORT_ADDRESS = re.compile(r"[0-9a-fx.]*[0-9][0-9a-fx.]*", re.IGNORECASE)
 KEEP_ALIVE_SECONDS = 30
 TLS_SECONDS = 10.0  # to set it up
 TLS_END_SECONDS = 2.0  # to end it politely
@@ -48,8 +50,12 @@ BACKLOG = 256
 DEFAULT_CONNECTIONS = 500
 _NO_FILES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _GONE = {errno.EBADF, errno.EINVAL, errno.ENOTSOCK}  # accept(2): what listens is no more
+# accept(2): of the one connection that was to be taken, which went away before
+_LOST = {errno.ECONNABORTED, errno.EPROTO, errno.ENETDOWN, errno.ENETUNREACH, errno.ENONET}
+_LOST |= {errno.EHOSTDOWN, errno.EHOSTUNREACH}
 LOGGERS = ("uvicorn.error", "asyncio", __name__)  # what strangers can make long
 FIRST_INHERITED = 3  # SD_LISTEN_FDS_START
+FAMILIES = {socket.AF_INET, socket.AF_INET6}
 MOST_HEADER_BYTES = 64 * 1024
 log = logging.getLogger(__name__)
 
@@ -65,10 +71,20 @@ class Address:
 def parse_address(text: str) -> Address:
     """`HOST:PORT`, `[ADDRESS]:PORT` or `PORT` alone, which means loopback. Raises: `InputError`."""
     host, _, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]") or "127.0.0.1"
+    host = _in_full(host.removeprefix("[").removesuffix("]") or "127.0.0.1")
     if not port.isdecimal() or int(port) > 65535:
         raise InputError(f"--listen: `{text}` has no port from 0 to 65535", hint=f"such as {DEFAULT} or [::1]:8443")
     return Address(host, int(port))
+
+
+def _in_full(host: str) -> str:
+    """An IPv4 address with all of its numbers, which `bind` takes with fewer as well, such as 127.1; pure."""
+    if not SHORT_ADDRESS.fullmatch(host):
+        return host
+    try:
+        return socket.inet_ntoa(socket.inet_aton(host))
+    except OSError:
+        return host
 
 
 def is_loopback(host: str) -> bool:
@@ -85,19 +101,21 @@ def is_everywhere(host: str) -> bool:
 
 
 def meetings(
-    address: Address, port: int, service_url: str, authority: str, names: Collection[str]
+    address: Address, service_url: str, authority: str, names: Collection[str], *, is_near: bool
 ) -> tuple[Meeting, Meeting | None]:
     """Where the host of this machine meets its visitors, and where other hosts do, if these reach it.
 
-    `authority` (PEM) is what they trust, `names` is what the certificate is for.
+    `authority` (PEM) is what they trust, `names` is what the certificate is for. `is_near` says that only this machine
+    reaches the address.
     """
+    port = address.port
     here, there = (address.host, address.host)
     if is_everywhere(address.host):
         here, there = "localhost", socket.gethostname()
     near = Meeting(url_of(here, port), authority, _name_for(here, names))
     if service_url:
         return near, Meeting(service_url.rstrip("/"), authority, is_public=True)
-    return near, None if is_loopback(address.host) else Meeting(url_of(there, port), authority, _name_for(there, names))
+    return near, None if is_near else Meeting(url_of(there, port), authority, _name_for(there, names))
 
 
 def named_here(host: str) -> str:
@@ -126,11 +144,30 @@ def _name_for(host: str, names: Collection[str]) -> str:
 def inherited(environment: Mapping[str, str]) -> socket.socket | None:
     """The socket that systemd listens on for this process; connections wait there while it is started anew.
 
-    Source: sd_listen_fds(3); systemd.socket(5).
+    Raises: `InputError` for one that takes no connections of TCP, as no service could. Source: sd_listen_fds(3);
+    systemd.socket(5).
     """
     if environment.get("LISTEN_PID") != str(os.getpid()) or environment.get("LISTEN_FDS") != "1":
         return None
-    return socket.socket(fileno=FIRST_INHERITED)
+    given = socket.socket(fileno=FIRST_INHERITED)
+    is_listening = given.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    if given.type != socket.SOCK_STREAM or given.family not in FAMILIES or not is_listening:
+        given.close()
+        raise InputError(
+            "the socket that systemd gave takes no connections of TCP",
+            hint="the socket unit wants ListenStream= with an address and a port",
+        )
+    return given
+
+
+def where(listening: socket.socket, wanted: Address | None) -> tuple[Address, str, bool]:
+    """Where it listens, its URL for this machine, and whether only this machine reaches it, by the socket's own word.
+
+    It is called as was wanted; by its own address where somebody else chose that.
+    """
+    own, port = listening.getsockname()[:2]
+    host = own if wanted is None else wanted.host
+    return Address(host, port), url_of(named_here(host), port), is_loopback(own)
 
 
 @contextlib.contextmanager
@@ -209,7 +246,7 @@ class _Server(uvicorn.Server):
             except OSError as error:
                 if error.errno in _GONE:
                     raise
-                if error.errno == errno.ECONNABORTED:  # it went away before it was taken
+                if error.errno in _LOST:
                     await asyncio.sleep(0)
                     continue
                 log.error("a connection cannot be taken now: %s", error.strerror or error)

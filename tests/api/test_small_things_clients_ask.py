@@ -162,6 +162,7 @@ def test_who_may_run_a_template_sees_what_its_builds_make(living: InProcess) -> 
 def test_the_socket_that_systemd_listens_on_is_taken() -> None:
     program = """
 import os, socket
+from vmkiln.errors import InputError
 from vmkiln.listener import Address, bound, inherited
 own = socket.create_server(("127.0.0.1", 0))
 os.dup2(own.fileno(), 3)
@@ -169,6 +170,16 @@ given = {"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())}
 assert inherited({**given, "LISTEN_PID": "1"}) is None and inherited({}) is None
 with bound(Address("127.0.0.1", 1), inherited(given)) as listening:
     assert listening.getsockname() == own.getsockname()
+refused = []
+for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+    other = socket.socket(socket.AF_INET, kind)
+    other.bind(("127.0.0.1", 0))
+    os.dup2(other.detach(), 3)
+    try:
+        inherited(given)
+    except InputError:
+        refused.append(kind)
+assert len(refused) == 2
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr

@@ -15,9 +15,21 @@ from certificates import a_certificate
 from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from vmkiln import listener
 from vmkiln.errors import InputError, TaskEnded
 from vmkiln.lifetime.ending import is_ending
-from vmkiln.listener import Address, _Server, bound, is_loopback, named_here, parse_address, serve, url_of
+from vmkiln.listener import (
+    Address,
+    _Server,
+    bound,
+    is_loopback,
+    meetings,
+    named_here,
+    parse_address,
+    serve,
+    url_of,
+    where,
+)
 from vmkiln.listening.connections import Connections
 
 
@@ -28,6 +40,10 @@ from vmkiln.listening.connections import Connections
         ("[::1]:0", Address("::1", 0)),
         ("9000", Address("127.0.0.1", 9000)),
         (":9000", Address("127.0.0.1", 9000)),
+        ("127.1:8443", Address("127.0.0.1", 8443)),
+        ("0:8443", Address("0.0.0.0", 8443)),
+        ("0x7f000001:8443", Address("127.0.0.1", 8443)),
+        ("1.2.3.4.5:8443", Address("1.2.3.4.5", 8443)),
         ("example.org:443", Address("example.org", 443)),
     ],
 )
@@ -86,7 +102,43 @@ def family_of(host: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
-@pytest.mark.parametrize("number", [errno.ENETDOWN, errno.EPERM, errno.EMFILE])
+@pytest.mark.parametrize("number", [errno.ECONNABORTED, errno.EPROTO, errno.ENETDOWN, errno.EHOSTUNREACH])
+async def test_an_error_of_one_connection_holds_up_no_other(
+    number: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tried = []
+
+    async def fails(_listening: object) -> None:
+        tried.append(1)
+        raise OSError(number if len(tried) < 3 else errno.EBADF, "it went away")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "sock_accept", fails)
+    monkeypatch.setattr(listener, "NO_FILES_SECONDS", 60.0)
+    server = _Server(uvicorn.Config(hello), Connections(2, 2))
+    async with asyncio.timeout(30):
+        with bound(Address("127.0.0.1", 0)) as listening, pytest.raises(OSError, match="it went away"):
+            await server._take_all(listening)
+    assert (len(tried), caplog.text) == (3, "")
+
+
+@pytest.mark.parametrize(
+    ("own", "asked", "called", "is_near"),
+    [
+        ("127.0.0.1", "kiln.example.net", "kiln.example.net", True),
+        ("0.0.0.0", None, "localhost", False),
+        ("127.0.0.1", None, "localhost", True),
+    ],
+)
+def test_where_it_listens_is_asked_of_the_socket(own: str, asked: str | None, called: str, is_near: bool) -> None:
+    with socket.create_server((own, 0)) as listening:
+        port = listening.getsockname()[1]
+        found = where(listening, None if asked is None else Address(asked, 0))
+    assert found == (Address(asked or own, port), f"https://{called}:{port}", is_near)
+    _, far = meetings(found[0], "", "an authority", ["localhost"], is_near=is_near)
+    assert (far is None) == is_near
+
+
+@pytest.mark.parametrize("number", [errno.EOPNOTSUPP, errno.EPERM, errno.EMFILE])
 async def test_an_error_that_stays_is_not_met_without_a_pause(
     number: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

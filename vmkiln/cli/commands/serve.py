@@ -129,14 +129,14 @@ async def _compile_portal() -> None:
     logging.getLogger(__name__).debug("%d pages of the portal are compiled", await off_loop(compile_pages))
 
 
-def _meetings(settings: Settings, address: Address, port: int, tls: TlsFiles) -> Meetings:
+def _meetings(settings: Settings, address: Address, tls: TlsFiles, *, is_near: bool) -> Meetings:
     """Where visitors of failed VMs and their hosts meet."""
     from vmkiln.api.identity.tls import certificates_of, names_of
     from vmkiln.api.shells.meetings import Meetings
     from vmkiln.listener import meetings
 
     authority, names = certificates_of(tls.authority), names_of(tls.certificate)
-    return Meetings(*meetings(address, port, settings.service_url, authority, names))
+    return Meetings(*meetings(address, settings.service_url, authority, names, is_near=is_near))
 
 
 async def _serve(settings: Settings, address: Address, given_tls: TlsFiles | None, identity: HostIdentity) -> None:
@@ -155,7 +155,7 @@ async def _serve(settings: Settings, address: Address, given_tls: TlsFiles | Non
     from vmkiln.fetching.way_out import trusted, way_out_of
     from vmkiln.lifetime.notify_socket import notify_socket
     from vmkiln.lifetime.rounds import Rounds
-    from vmkiln.listener import bound, inherited, is_loopback, named_here, places, serve, url_of
+    from vmkiln.listener import bound, inherited, places, serve, where
     from vmkiln.preparation import isolation_level_of, opened_store
     from vmkiln.service import real_build, real_visit, remember_endpoint, running
     from vmkiln.sharing.shared_storage import shared_storage
@@ -166,8 +166,9 @@ async def _serve(settings: Settings, address: Address, given_tls: TlsFiles | Non
     with (
         exported(os.environ) as export,
         opened_store(settings, say) as store,
-        bound(address, inherited(os.environ)) as listening,
+        bound(address, given := inherited(os.environ)) as listening,
     ):
+        address, url, is_near = where(listening, address if given is None else None)
         directory = service_directory(settings.home)
         tls = given_tls or ensure_tls(directory / "tls", listen_names(address.host), now=utc_now())
         issuer = ensure_issuer(directory, settings.keys_folder)
@@ -178,13 +179,12 @@ async def _serve(settings: Settings, address: Address, given_tls: TlsFiles | Non
         outside = OutsideIssuer(*settings.oidc, fetch=ask) if settings.oidc else None
         access = AccessControl(store, issuer, outside, names=names_of(tls.certificate))
         owner = ensure_owner(store, settings.home, tenant_id=issuer.tenant_id)
-        url = url_of(named_here(address.host), listening.getsockname()[1])
 
         async def on_ready() -> None:
             remember_endpoint(settings, url)
             systemd.tell(READY="1", STATUS="well")
             say(f"serving {url} (state in {settings.home})")
-            if not is_loopback(address.host):
+            if not is_near:
                 say("warning: other machines can reach this address")
             if given_tls is None:
                 say(f"clients trust it with {tls.authority} (`vmkiln trust` has your browsers do so)")
@@ -215,7 +215,7 @@ async def _serve(settings: Settings, address: Address, given_tls: TlsFiles | Non
             notify=systemd,
             on_unasked=end_for_sure,
             visit=real_visit(settings, store),
-            shells=await off_loop(_meetings, settings, address, listening.getsockname()[1], tls),
+            shells=await off_loop(_meetings, settings, address, tls, is_near=is_near),
         ) as application:
             await serve(
                 application,
