@@ -45,6 +45,7 @@ VmkilnError                      anything we report; carries an optional hint sa
 │   ├── GeneralizationIncomplete  something of the build is left in the image
 │   ├── ReleaseRefused           the image has not what the operator's release policy demands
 │   ├── InspectionFailed         a finished disk could not be looked at, or not wholly
+│   │   └── AnswerRefused        what was told of it cannot be true, or is too much
 │   ├── AllowanceSpent           a VM wrote more than its run may have of the disk
 │   ├── NotConfined              the process of a VM is not held as it is meant to be; its guest has not run
 │   └── VirtualMachineLost       a VM ended when it should have been running

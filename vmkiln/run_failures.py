@@ -117,6 +117,10 @@ class InspectionFailed(RunFailed):
     code = "InspectionFailed"
 
 
+class AnswerRefused(InspectionFailed):
+    """What the inspection VM tells of a disk is not in the form of an answer, or too much; the next look's would be."""
+
+
 class NotConfined(RunFailed):
     """The process of a VM is not held as it is meant to be; its guest has not run."""
 

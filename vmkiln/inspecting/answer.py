@@ -9,7 +9,7 @@ from typing import Any
 
 from vmkiln.inspecting.disk_contents import DiskContents, DiskFound, Entry, Volume
 from vmkiln.inspecting.trims import TRIMS
-from vmkiln.run_failures import InspectionFailed
+from vmkiln.run_failures import AnswerRefused, InspectionFailed
 
 MOST_ANSWER_BYTES = 160 * 1024**2
 MOST_RECORDS = 1_200_000
@@ -66,10 +66,10 @@ class Answer:
         self.is_complete = False
 
     def feed(self, chunk: bytes) -> None:
-        """Take the next bytes. Raises: `InspectionFailed` for what is not in the form of an answer, or too much."""
+        """Take the next bytes. Raises: `AnswerRefused` for what is not in the form of an answer, or too much."""
         self._seen += len(chunk)
         if self._seen > MOST_ANSWER_BYTES:
-            raise InspectionFailed(f"the inspection VM told more than {MOST_ANSWER_BYTES >> 20} MiB")
+            raise AnswerRefused(f"the inspection VM told more than {MOST_ANSWER_BYTES >> 20} MiB")
         self._pending += chunk
         if self._seen <= self._most_told_bytes:
             self._told += chunk
@@ -115,7 +115,7 @@ class Answer:
             position += length
         self._records += 1
         if self._records > MOST_RECORDS:
-            raise InspectionFailed(f"the inspection VM told more than {MOST_RECORDS} records")
+            raise AnswerRefused(f"the inspection VM told more than {MOST_RECORDS} records")
         self._take(kind, fields)
         return end + 1
 
@@ -154,8 +154,8 @@ class Answer:
         return self._volumes[-1]
 
 
-def _untold(what: str) -> InspectionFailed:
-    return InspectionFailed(f"what the inspection VM tells cannot be true: {what}")
+def _untold(what: str) -> AnswerRefused:
+    return AnswerRefused(f"what the inspection VM tells cannot be true: {what}")
 
 
 def _text(field_: bytes) -> str:

@@ -1,6 +1,7 @@
 """What is in source images, found once by a look from outside and kept by the digest of their bytes and of the looker.
 
-A look that failed is remembered for a while, too: it may take long, and the next build's would fail as well.
+A look that failed is remembered for a while, too: it may take long, and the next build's would fail as well. One that
+may have failed by this host's fault is remembered as one of two.
 
 *Leaves behind:* a file for each source, the latest used ones. *Undone by:* deleting it; `remove_left` deletes what a
 writer left that was killed. *Safe to repeat:* yes.
@@ -21,6 +22,7 @@ MOST_KEPT = 100  # sources; of the others the next build looks again
 FAILED_SECONDS = 6 * 3600.0  # before a source is looked at again that could not be read
 LONGEST_REASON_BYTES = 1024
 SUFFIX, FAILED = ".json", ".failed"
+FAILED_ONCE = ""  # as a reason: the next build looks again
 
 
 def key_of(source_digest: str, looker_digest: str) -> str:
@@ -36,7 +38,7 @@ def keep(folder: Path, key: str, contents: ImageContents) -> None:
 
 
 def keep_failure(folder: Path, key: str, reason: str) -> None:
-    """Keep that a source could not be read now, and why. Raises: `StorageFailed`."""
+    """Keep that a source could not be read now, and why, or `FAILED_ONCE`. Raises: `StorageFailed`."""
     _written(folder, key, FAILED, reason)
 
 
@@ -52,14 +54,17 @@ def known(folder: Path, key: str) -> ImageContents | None:
     return contents
 
 
-def failed_lately(folder: Path, key: str) -> str:
-    """Why a source could not be read a while ago, so that it is not looked at now; '' when it is to be."""
+def failed_lately(folder: Path, key: str) -> str | None:
+    """Why a source could not be read a while ago, so that it is not looked at now.
+
+    `FAILED_ONCE` when it is to be, and one look in a row has failed; none when none has.
+    """
     try:
         with _file(folder, key, FAILED).open("rb") as file:
             is_old = not 0 <= time.time() - os.fstat(file.fileno()).st_mtime < FAILED_SECONDS
-            return "" if is_old else file.read(LONGEST_REASON_BYTES).decode(errors="replace")
+            return None if is_old else file.read(LONGEST_REASON_BYTES).decode(errors="replace")
     except OSError:
-        return ""
+        return None
 
 
 def remove_left(folder: Path) -> None:

@@ -93,7 +93,7 @@ class FinishedFacts(TypedDict):
     validated: str
     image: dict[str, Any] | None
     contents: str
-    source_contents: str
+    source_contents: NotRequired[str]
     objects: list[str]
 
 

@@ -60,18 +60,19 @@ def test_another_looker_or_release_is_asked_anew(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_failure_is_remembered_for_a_while_and_forgotten_by_a_look(tmp_path: Path) -> None:
-    assert source_contents.failed_lately(tmp_path, "aa") == ""
+    assert source_contents.failed_lately(tmp_path, "aa") is None
     source_contents.keep_failure(tmp_path, "aa", "it has no end" + 2000 * "!")
-    assert source_contents.failed_lately(tmp_path, "aa").startswith("it has no end!")
-    assert len(source_contents.failed_lately(tmp_path, "aa")) == source_contents.LONGEST_REASON_BYTES
-    assert source_contents.failed_lately(tmp_path, "ab") == ""
+    told = "it has no end" + (source_contents.LONGEST_REASON_BYTES - 13) * "!"
+    assert source_contents.failed_lately(tmp_path, "aa") == told
+    assert source_contents.failed_lately(tmp_path, "ab") is None
     (file,) = tmp_path.iterdir()
     for wrong in (-source_contents.FAILED_SECONDS - 1, 60):  # long ago, or a clock that went back
         os.utime(file, (time.time() + wrong,) * 2)
-        assert source_contents.failed_lately(tmp_path, "aa") == ""
-    source_contents.keep_failure(tmp_path, "aa", "again")
+        assert source_contents.failed_lately(tmp_path, "aa") is None
+    source_contents.keep_failure(tmp_path, "aa", source_contents.FAILED_ONCE)
+    assert source_contents.failed_lately(tmp_path, "aa") == source_contents.FAILED_ONCE
     source_contents.keep(tmp_path, "aa", CONTENTS)
-    assert source_contents.failed_lately(tmp_path, "aa") == ""
+    assert source_contents.failed_lately(tmp_path, "aa") is None
 
 
 def test_what_a_killed_writer_left_is_deleted_and_a_living_ones_is_not(tmp_path: Path) -> None:

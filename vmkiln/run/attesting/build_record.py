@@ -24,7 +24,7 @@ from vmkiln.provenance.envelope import signed
 from vmkiln.provenance.statement import BuildRecord, Material, Subject, statement
 from vmkiln.run.attesting import source_look
 from vmkiln.run.attesting.boot_time import boot_seconds
-from vmkiln.run.finished.finished_work import recorded, unpacked
+from vmkiln.run.finished.finished_work import contents_on_record, recorded
 from vmkiln.run.run_context import Staged
 from vmkiln.sealing.key_ring import Key
 from vmkiln.staging.storage_account import LOGS
@@ -70,7 +70,7 @@ def contents_of(staged: Staged) -> ImageContents | None:
 def _recorded(store: Store, run_id: str) -> ImageContents | None:
     """What is on record with the flattened disk that an earlier attempt shared."""
     work = recorded(store.runs.find(run_id))
-    return None if work is None or not work.contents else read_contents(unpacked(work.contents))
+    return None if work is None else contents_on_record(work.contents)
 
 
 def _told_before(store: Store, run_id: str) -> ImageContents | None:

@@ -17,14 +17,17 @@ from vmkiln.inspecting import inspection, source_contents
 from vmkiln.inspecting.inspection import describe, look_at
 from vmkiln.inspecting.kept_contents import contents_of
 from vmkiln.provenance.documents import CONTENTS
-from vmkiln.run.finished.finished_work import recorded, unpacked
+from vmkiln.run.finished.finished_work import contents_on_record, recorded
 from vmkiln.run.guest import choice
 from vmkiln.run.packer_phase import keep_confinement
 from vmkiln.run.run_context import Entered, ResolvedSource, Staged
 from vmkiln.run.run_event import Notice
-from vmkiln.run_failures import InspectionFailed, VirtualMachineLost
+from vmkiln.run_failures import AnswerRefused, InspectionFailed, VirtualMachineLost
 from vmkiln.staging.staging_resource_group import resources
 from vmkiln.waiting.off_loop import off_loop, off_loop_with
+
+REFUSED = "what was told of it could not be true, or was too much"
+FAILED_AGAIN = "two looks in a row came to nothing"
 
 
 def found(staged: Staged) -> ImageContents | None:
@@ -48,7 +51,7 @@ def documents(staged: Staged) -> dict[str, str]:
 def _recorded(staged: Staged) -> ImageContents | None:
     """What is on record with the flattened disk that an earlier attempt shared, maybe on another host."""
     work = recorded(staged.host.store.runs.find(staged.request.run_id))
-    return None if work is None or not work.source_contents else read_contents(unpacked(work.source_contents))
+    return None if work is None else contents_on_record(work.source_contents)
 
 
 async def tell_if_unknown(staged: Staged) -> None:
@@ -69,10 +72,11 @@ async def look_once(entered: Entered) -> None:
     if choice.is_windows(staged) or await off_loop(found, staged) is not None:
         return
     folder, key = staged.host.settings.source_contents, _key_of(staged)
-    if reason := await off_loop(source_contents.failed_lately, folder, key):
+    failed = await off_loop(source_contents.failed_lately, folder, key)
+    if failed:
         hours = source_contents.FAILED_SECONDS / 3600
         text = f"what was in the source is not known, and is looked for again in {hours:.0f} hours at the latest"
-        staged.tell(Notice(f"{text}: {reason}", is_warning=True))
+        staged.tell(Notice(f"{text}: {failed}", is_warning=True))
         return
     staged.tell(Notice("looking at what is in the source, which is kept for its later builds"))
     machine = describe(
@@ -89,8 +93,11 @@ async def look_once(entered: Entered) -> None:
             )
     except (InspectionFailed, VirtualMachineLost) as error:
         staged.tell(Notice(f"what was in the source is not known: {error.message}", is_warning=True))
+        # of this host's fault, its memory say, not every build of hours is to suffer; nor is its text for other runs
+        again = source_contents.FAILED_ONCE if failed is None else FAILED_AGAIN
+        reason = REFUSED if isinstance(error, AnswerRefused) else again
         with contextlib.suppress(StorageFailed):  # the next build looks again
-            await off_loop(source_contents.keep_failure, folder, key, error.message)
+            await off_loop(source_contents.keep_failure, folder, key, reason)
         return
     contents = await off_loop(contents_of, seen)
     try:

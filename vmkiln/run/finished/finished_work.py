@@ -18,6 +18,7 @@ from typing import Any, cast
 
 from vmkiln.azure_names import Architecture
 from vmkiln.host.qemu import Disk
+from vmkiln.image_contents.contents import ImageContents, read_contents
 from vmkiln.images.data_disk import DataDisk, file_beside
 from vmkiln.images.image_store import ImageFacts
 from vmkiln.run.run_context import Disks, ResolvedSource, RunRequest
@@ -113,9 +114,12 @@ def packed(text: str) -> str:
     return found if len(found) <= MOST_CONTENTS_BYTES else ""
 
 
-def unpacked(contents: str) -> str:
-    """What `packed` made that of; pure."""
-    return zlib.decompress(base64.b64decode(contents)).decode()
+def contents_on_record(contents: str) -> ImageContents | None:
+    """What `packed` made that of; none of '', and of what this release cannot read, which another one wrote; pure."""
+    try:
+        return read_contents(zlib.decompress(base64.b64decode(contents)).decode()) if contents else None
+    except (ValueError, TypeError, RecursionError, zlib.error):
+        return None
 
 
 def as_facts(work: FinishedWork) -> FinishedFacts:
@@ -125,7 +129,7 @@ def as_facts(work: FinishedWork) -> FinishedFacts:
     if work.image is not None:
         image = {name: value for name, value in dataclasses.asdict(work.image).items() if name not in OF_AN_ATTEMPT}
         objects = [work.image.shared_object, *(disk.shared_object for disk in work.image.data_disks)]
-    return FinishedFacts(
+    facts = FinishedFacts(
         attempt=work.attempt,
         made_of=work.made_of,
         source=source,
@@ -137,9 +141,11 @@ def as_facts(work: FinishedWork) -> FinishedFacts:
         validated=work.validated,
         image=image,
         contents=work.contents,
-        source_contents=work.source_contents,
         objects=objects,
     )
+    if work.source_contents:  # an older release, which may go on with the run, knows no such member
+        facts["source_contents"] = work.source_contents
+    return facts
 
 
 def recorded(run: RunRow) -> FinishedWork | None:
@@ -147,17 +153,22 @@ def recorded(run: RunRow) -> FinishedWork | None:
     facts = run.facts.get("finished")
     if not facts:
         return None
-    names = FinishedWork.__dataclass_fields__  # what a newer release added is left out
-    kept: dict[str, Any] = {name: value for name, value in facts.items() if name in names}
-    kept["source"] = ResolvedSource(path=Path(), **_typed(facts["source"]))
+    kept = _known(FinishedWork, facts)
+    kept["source"] = ResolvedSource(path=Path(), **_typed(ResolvedSource, facts["source"]))
     if facts["image"] is not None:
-        kept["image"] = ImageFacts(flat=Path(), **_typed(facts["image"]))
+        kept["image"] = ImageFacts(flat=Path(), **_typed(ImageFacts, facts["image"]))
     return FinishedWork(**kept)
 
 
-def _typed(facts: Mapping[str, Any]) -> dict[str, Any]:
-    disks = tuple(DataDisk(**disk) for disk in facts["data_disks"])
-    return {**facts, "architecture": Architecture(facts["architecture"]), "data_disks": disks}
+def _known(form: type[Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What this release knows of a record; what a newer one added is left out; pure."""
+    return {name: value for name, value in facts.items() if name in form.__dataclass_fields__}
+
+
+def _typed(form: type[Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+    disks = tuple(DataDisk(**_known(DataDisk, disk)) for disk in facts["data_disks"])
+    known = {**_known(form, facts), "architecture": Architecture(facts["architecture"]), "data_disks": disks}
+    return {name: value for name, value in known.items() if name not in {"path", "flat"}}
 
 
 def record(store: Store, run_id: str, work: FinishedWork | None) -> FinishedWork | None:

@@ -15,7 +15,7 @@ from vmkiln.run.attesting import source_look
 from vmkiln.run.attesting.source_look import found, look_once
 from vmkiln.run.finished.finished_work import FinishedWork, as_facts, packed
 from vmkiln.run.run_context import Disks, ResolvedSource
-from vmkiln.run_failures import InspectionFailed, NotConfined, VirtualMachineLost
+from vmkiln.run_failures import AnswerRefused, InspectionFailed, NotConfined, VirtualMachineLost
 
 FILES = {
     b"etc/os-release": b"ID=debian\n",
@@ -145,12 +145,12 @@ async def test_a_full_disk_ends_no_run_at_the_look(tmp_path: Path, state: dict[s
 async def test_a_source_that_could_not_be_read_is_not_looked_at_by_the_next_build(
     tmp_path: Path, state: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    state["seen"] = InspectionFailed("it has no end")
+    state["seen"] = AnswerRefused("it says so: a secret")
     for _ in range(2):
         await look_once(entered(tmp_path, state))
     assert len(state["machines"]) == 1
     assert state["told"][-1].is_warning
-    assert "looked for again in 6 hours at the latest: it has no end" in state["told"][-1].text
+    assert state["told"][-1].text.endswith(f"looked for again in 6 hours at the latest: {source_look.REFUSED}")
     state["seen"] = SEEN
     await look_once(entered(tmp_path, state, looker="a better one"))
     assert len(state["machines"]) == 2
@@ -158,6 +158,23 @@ async def test_a_source_that_could_not_be_read_is_not_looked_at_by_the_next_buil
     await look_once(entered(tmp_path, state))
     assert len(state["machines"]) == 3
     assert found(entered(tmp_path, state).staged) is not None
+
+
+@pytest.mark.parametrize("failure", [InspectionFailed("it has no end"), VirtualMachineLost("it was killed")])
+async def test_one_bad_minute_of_a_host_costs_no_later_build_its_look(
+    tmp_path: Path, state: dict[str, Any], failure: Exception
+) -> None:
+    state["seen"] = failure
+    await look_once(entered(tmp_path, state))
+    state["seen"] = SEEN
+    await look_once(entered(tmp_path, state))
+    assert len(state["machines"]) == 2
+    assert found(entered(tmp_path, state).staged) is not None
+    state["seen"] = failure
+    for _ in range(3):
+        await look_once(entered(tmp_path, state, looker="another"))
+    assert len(state["machines"]) == 4, "the third build does not wait for what failed twice"
+    assert state["told"][-1].text.endswith(source_look.FAILED_AGAIN), "in words of nobody else's run"
 
 
 async def test_a_looker_that_sees_more_is_asked_anew(tmp_path: Path, state: dict[str, Any]) -> None:
@@ -178,8 +195,14 @@ async def test_another_host_that_goes_on_knows_the_source_by_the_record(tmp_path
     disk = {"folder": "", "sizes": {}, "digests": {}}
     source = ResolvedSource(Path(), "raw", "ab", "1.0", 2, "Linux", 2**31, ORIGIN)
     work = FinishedWork(1, "made of", source, 2**31, disk, source_contents=packed(seen.text))  # type: ignore[arg-type]
-    state["facts"] = {"finished": {**as_facts(work), "of a newer release": 1}}
+    facts: Any = {**as_facts(work), "of a newer release": 1}
+    facts["source"]["of a newer release"] = 1
+    state["facts"] = {"finished": facts}
     assert found(other) == seen
+    for spoilt in ("!", packed("{"), packed("[" * 100_000), packed(seen.text)[:-8], packed('{"packages": 1}')):
+        state["facts"] = {"finished": {**facts, "source_contents": spoilt}}
+        assert found(other) is None
+    state["facts"] = {"finished": facts}
     told = len(state["told"])
     await source_look.tell_if_unknown(other)
     assert len(state["told"]) == told
