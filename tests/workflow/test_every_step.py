@@ -98,6 +98,7 @@ ELSEWHERE = {
     "run/held/door.py": "tests/unit/run/held/test_door.py",
     "run/held/door.py:opened": "tests/unit/run/held/test_door.py",
     "run/held/holding.py": "tests/vm/test_held.py",
+    "run/held/releasing.py": "tests/unit/run/held/test_lease_on_disk.py",
     "run/held/shell_group.py": "tests/vm/test_held.py",
     "host/devices/handed_descriptor.py": "tests/unit/run/held/test_shell_group.py",
     "host/devices/late_port.py": "tests/vm/test_visitors_group.py",

@@ -17,7 +17,7 @@ from vmkiln.store.engine import Connections
 from vmkiln.store.host_table import NEW_FACTS, RUN_LOST, end_lost
 from vmkiln.store.row_reading import aware, maybe_aware, run_row
 from vmkiln.store.rows import AuditRow, PhaseRow, RunRow, asked_for_at, attempt_of
-from vmkiln.store.run_facts import RunFacts
+from vmkiln.store.run_facts import LeaseFact, RunFacts
 from vmkiln.store.tables import metadata, phases, reservations, runs
 
 MOST_IDS = 10_000  # in one statement
@@ -243,6 +243,15 @@ class RunTable:
         with self._connections.begin(of_run=True) as connection:
             known = connection.execute(FACTS, {"of_run": run_id}).scalar_one()
             connection.execute(NEW_FACTS, {"of_run": run_id, "new_facts": {**known, **facts}})
+
+    def change_lease(self, run_id: str, known: LeaseFact, new: LeaseFact | None) -> bool:
+        """Put this on record in place of the known lease; false (and nothing changed) when another one is there."""
+        with self._connections.begin(of_run=True) as connection:
+            facts = connection.execute(FACTS, {"of_run": run_id}).scalar_one_or_none()
+            if facts is None or facts.get("lease") != known:
+                return False
+            connection.execute(NEW_FACTS, {"of_run": run_id, "new_facts": {**facts, "lease": new}})
+        return True
 
     def begin_phase(self, run_id: str, name: str) -> None:
         """End the current phase and begin the next one."""

@@ -151,7 +151,8 @@ def boot(group: GroupArgument) -> None:
                 disks = stack.enter_context(disks_of(settings, store, held.run_id))
             path = settings.staging / row.name / KEPT_DISK
             if held is None and kept and not path.exists():
-                host = str(store.runs.find(kept[0].run_id).facts.get("host_id", ""))
+                by_id = store.runs.by_id([kept[0].run_id], has_template=False)  # none for one on no record any more
+                host = str(next((kept_by.facts.get("host_id", "") for kept_by in by_id.values()), ""))
                 if is_another(settings, host):
                     raise lies_elsewhere(store, f"the VM that {row.name} keeps", host)
         if held is None:

@@ -102,13 +102,13 @@ def is_held(directory: Path) -> bool:
     return (directory / SOCKET).is_socket() and (directory / KEY).is_file()
 
 
-def knock(directory: Path, wanted: bytes) -> socket.socket:
-    """Knock at the door, and give the connection once the answer is what was wanted.
+def knock(directory: Path, wanted: bytes, *, seconds: float | None = None) -> socket.socket:
+    """Knock at the door, and give the connection once the answer is what was wanted; it may take `seconds`, or 30 s.
 
     Raises: `InputError` when the run is not held, somebody is in, or nothing answers.
     """
     door, run_id = socket.socket(socket.AF_UNIX), directory.name.partition(".")[0]
-    door.settimeout(ANSWER_SECONDS)
+    door.settimeout(ANSWER_SECONDS if seconds is None else seconds)
     try:
         descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY)
         try:

@@ -23,8 +23,9 @@ from vmkiln.azure_names import VIRTUAL_MACHINE
 from vmkiln.errors import InputError, KeyUnavailable, StorageFailed
 from vmkiln.files.durable_file import sync, write_whole
 from vmkiln.files.sparse_file import taken_bytes
+from vmkiln.host.host_id import host_id
 from vmkiln.host.qemu import Disk, Firmware, Machine
-from vmkiln.run.held import door
+from vmkiln.run.held import releasing
 from vmkiln.sealing.key_ring import Purpose, new_secret
 from vmkiln.sealing.seal import key_id_of
 from vmkiln.settings import Settings
@@ -32,7 +33,7 @@ from vmkiln.staging import run_directory
 from vmkiln.staging.staging_resource_group import HELD
 from vmkiln.staging.virtual_network import VirtualNetwork
 from vmkiln.store.database import Store
-from vmkiln.store.rows import ResourceState, RunRow, StagingResourceRow
+from vmkiln.store.rows import ResourceState, StagingResourceRow
 from vmkiln.store.run_facts import LeaseFact
 
 RECORD = "record.json"
@@ -169,20 +170,27 @@ def forget(settings: Settings, store: Store, run_id: str) -> None:
         for path in folder.iterdir():
             path.unlink()
         sync(folder)
-    _note_gone(store, run_id)
+    _note_gone(settings, store, run_id)
     if folder.is_dir():
         folder.rmdir()
         sync(folder.parent)
 
 
-def _note_gone(store: Store, run_id: str) -> None:
-    with contextlib.suppress(InputError):  # the run is on no record any more
-        run = store.runs.find(run_id)
-        if run.facts.get("lease"):
-            rows = [row for row in store.staging.resources_of(run.staging_group) if is_receipt_of(row, run_id)]
-            store.staging.resources_deleted([row.number for row in rows if row.state != ResourceState.DELETED])
-            store.staging.resources_gone([row.number for row in rows])  # the folder was all of it
-            store.runs.add_facts(run_id, lease=None)
+def _note_gone(settings: Settings, store: Store, run_id: str) -> None:
+    """Record that this host has no lease of a run any more; another one may have another, of a later attempt."""
+    if (run := releasing.run_of(store, run_id)) is None:
+        return
+    own, fact = host_id(settings), run.facts.get("lease")
+    holder = own if fact is None else fact["host_id"]  # as older releases meant it, which did not say whose it is
+    rows = [
+        row
+        for row in store.staging.resources_of(run.staging_group)
+        if is_receipt_of(row, run_id) and not row.verified and row.detail.get("hostId", holder) == own
+    ]
+    store.staging.resources_deleted([row.number for row in rows if row.state != ResourceState.DELETED])
+    store.staging.resources_gone([row.number for row in rows])  # the folder was all of it
+    if fact is not None and holder == own:
+        store.runs.change_lease(run_id, fact, None)
 
 
 def note(store: Store, made: Lease, machine: Machine, *, group: str, host: str) -> None:
@@ -190,16 +198,10 @@ def note(store: Store, made: Lease, machine: Machine, *, group: str, host: str) 
     until = datetime.fromtimestamp(made.until, UTC).isoformat(timespec="seconds")
     detail = {"path": str(made.folder), "state": HELD, "until": until, "architecture": str(machine.architecture)}
     detail["generation"] = "2" if isinstance(machine.boot, Firmware) else "1"
-    entry = (VIRTUAL_MACHINE, f"{machine.name}-held", detail)
+    entry = (VIRTUAL_MACHINE, f"{machine.name}-held", {**detail, "hostId": host})
     store.staging.add_resources(group, run_id=made.run_id, entries=[entry], exist=True)
     fact: LeaseFact = {"until": until, "size_mib": made.size_bytes // MIB, "host_id": host}
     store.runs.add_facts(made.run_id, lease=fact)
-
-
-def ask_release(store: Store, run: RunRow) -> None:
-    """Have the host that has a run's lease delete it with its next clean-up; nobody is let in until then."""
-    if fact := run.facts.get("lease"):
-        store.runs.add_facts(run.run_id, lease={**fact, "released": True})
 
 
 def is_receipt_of(row: StagingResourceRow, run_id: str) -> bool:
@@ -232,10 +234,10 @@ def _removed_when_over(settings: Settings, store: Store, folder: Path, now: floa
     """Why it was a lease, and is deleted now; '' when it is left, or was none. Raises: `OSError`, `StorageFailed`."""
     with run_directory.locked_if_free(settings.runs, folder.name) as is_ours:
         if not is_ours:
-            _show_out(settings, store, folder)
+            releasing.show_out(settings, store, folder.name)
             return ""
         lease = _readable(folder)
-        reason = "" if lease is None else _why_over(lease, store, now)
+        reason = "" if lease is None else _why_over(settings, lease, store, now)
         if lease is not None and not reason:
             _remove_older(lease)
             return ""
@@ -243,30 +245,15 @@ def _removed_when_over(settings: Settings, store: Store, folder: Path, now: floa
         return reason
 
 
-def _show_out(settings: Settings, store: Store, folder: Path) -> None:
-    """Let a VM go that somebody is in, when it was released on another host: the visit deletes it."""
-    woken = run_directory.folder_of_woken(settings.runs, folder.name)
-    with contextlib.suppress(InputError):  # on no record any more, or left just now
-        if _is_released(store.runs.find(folder.name)) and door.is_held(woken):
-            door.knock(woken, door.RELEASE).close()
-
-
-def _is_released(run: RunRow) -> bool:
-    fact = run.facts.get("lease")
-    return fact is not None and fact.get("released", False)
-
-
-def _why_over(lease: Lease, store: Store, now: float) -> str:
+def _why_over(settings: Settings, lease: Lease, store: Store, now: float) -> str:
     """Why nobody may have it any more; '' while somebody may. Raises: `StorageFailed`."""
     if lease.is_over(now):
         return "its time is over"
-    with contextlib.suppress(InputError):  # a restored back-up may know nothing of it
-        run = store.runs.find(lease.run_id)
-        if _is_released(run):
-            return "it was released on another host"
-        group = run.staging_group
-        if group and store.staging.group(group) is None:
-            return "its staging resource group was deleted"
+    run = releasing.run_of(store, lease.run_id)  # a restored back-up may know nothing of it
+    if releasing.is_released(settings, run):
+        return "it was released on another host"
+    if run is not None and run.staging_group and store.staging.group(run.staging_group) is None:
+        return "its staging resource group was deleted"
     return ""
 
 

@@ -1,5 +1,6 @@
 # The way from a port of the container group to the held VM's ssh server: bytes pass as they are, both ways, until one
-# side ends. Arguments: the VM's address, the VM's port, the number of the port. Needs no module of Perl's.
+# side ends; where the VM's breaks off, that is an error. Arguments: the VM's address, the VM's port, the number of the
+# port. Needs no module of Perl's.
 
 my ($AF_INET, $SOCK_STREAM, $IPPROTO_TCP, $TCP_NODELAY) = (2, 1, 6, 1);
 my ($host, $port, $number) = @ARGV;
@@ -18,17 +19,25 @@ socket my $vm, $AF_INET, $SOCK_STREAM, 0 or die "socket: $!";
 setsockopt $vm, $IPPROTO_TCP, $TCP_NODELAY, 1;
 connect $vm, pack('S n C4 x8', $AF_INET, $port, split /\./, $host) or die "connect: $!";
 
+sub broken {  # the other side of the port is told by whoever has it; of the VM's only this program knows
+    my ($end) = @_;
+    die "the connection to the VM: $!" if $end == $vm;
+    exit 0;
+}
+
 while (1) {
     my $ready = '';
     vec($ready, fileno $_, 1) = 1 for $outside, $vm;
     select $ready, undef, undef, undef;
-    for ([$outside, $vm], [$vm, $outside]) {
+    for ([$vm, $outside], [$outside, $vm]) {  # one that has closed in order answers what is written to it with a reset
         my ($from, $to) = @$_;
         next unless vec $ready, fileno $from, 1;
-        sysread $from, my $data, 32768 or exit 0;
+        my $count = sysread $from, my $data, 32768;
+        broken($from) unless defined $count;
+        exit 0 unless $count;
         my $done = 0;
         while ($done < length $data) {
-            $done += syswrite($to, $data, length($data) - $done, $done) // exit 0;
+            $done += syswrite($to, $data, length($data) - $done, $done) // broken($to);
         }
     }
 }

@@ -26,7 +26,7 @@ from vmkiln.host.network import network_setup
 from vmkiln.host.qemu import Disk, Machine, SavedVm
 from vmkiln.host.saved import sealed_copy
 from vmkiln.host.virtual_machine import Reader, VirtualMachine, bind_run_directory, running
-from vmkiln.run.held import door, lease, sealing, shell_group
+from vmkiln.run.held import door, lease, releasing, sealing, shell_group
 from vmkiln.run.held.lease import Contents, Lease
 from vmkiln.run.held.sealing import Kept, NotLeased
 from vmkiln.run.room import CONTAINER_GROUP_CPUS, QEMU_MIB, Room
@@ -75,7 +75,8 @@ async def visited(
     """Wake the failed VM of a run, and put it on disk again after a visit; gives what the visit gave.
 
     `visit` gets the folder of the door. None when the VM was let go meanwhile, or its time was over, and it is deleted;
-    also when it ended, or this host could not write what it wrote, and the visitor did not notice. Raises: as `woken`.
+    also when it ended, was not heard any more, or this host could not write what it wrote, and the visitor did not
+    notice. Raises: as `woken`.
     """
     async with woken(host, run_id, tell) as awake:
         visiting = asyncio.create_task(visit(awake.directory))
@@ -84,8 +85,9 @@ async def visited(
         over: list[asyncio.Future[Any]] = [visiting, letting_go]
         try:
             most = seconds_left(awake.lease)
-            await asyncio.wait([*over, awake.vm.ended, unwritten], timeout=most, return_when=asyncio.FIRST_COMPLETED)
-            is_stuck = awake.vm.ended.done() or unwritten.done()
+            stuck: list[asyncio.Future[Any]] = [awake.vm.ended, awake.vm.unheard, unwritten]
+            await asyncio.wait([*over, *stuck], timeout=most, return_when=asyncio.FIRST_COMPLETED)
+            is_stuck = any(future.done() for future in stuck)
             if is_stuck:  # nothing comes from it any more, and ssh would wait for that without an end
                 await asyncio.wait(over, timeout=LEAVING_SECONDS, return_when=asyncio.FIRST_COMPLETED)
             if letting_go.done() or not (visiting.done() or is_stuck):
@@ -94,6 +96,8 @@ async def visited(
                 return None
             if unwritten.done():
                 tell(f"this host could not write what the failed VM wrote: {unwritten.result().reason}")
+            if awake.vm.unheard.done():
+                tell(f"what the failed VM says could not be read any more: {awake.vm.unheard.result()}")
             await _put_back(awake, tell)
             return visiting.result() if visiting.done() else None
         finally:
@@ -127,9 +131,7 @@ async def woken(host: BuildHost, run_id: str, tell: Callable[[str], None]) -> As
     settings, store = host.settings, host.store
     async with contextlib.AsyncExitStack() as stack:
         await stack.enter_async_context(off_loop_with(lambda: _lock_of(settings, run_id)))
-        found = await off_loop(lease.found, settings, run_id)
-        if found is None:
-            raise door.not_held(run_id)
+        found = await off_loop(_held, settings, store, run_id)
         contents = await off_loop(lease.opened, found, store)
         room = await off_loop(_room_of, contents.machine, found)
         what = f"the failed VM of run {run_id[:8]}"
@@ -183,13 +185,19 @@ def disks_of(settings: Settings, store: Store, run_id: str) -> Iterator[list[Dis
     Raises: `InputError` when there is none, somebody is in, or it cannot be opened; `KeyUnavailable`.
     """
     with _lock_of(settings, run_id):
-        found = lease.found(settings, run_id)
-        if found is None:
-            raise door.not_held(run_id)
+        found = _held(settings, store, run_id)
         contents = lease.opened(found, store)
         with run_directory.woken(settings.runs, run_id) as directory:
             machine = _laid_out(found, contents, directory)
             yield [replace(disk, read_only=True) for disk in machine.disks if not disk.is_disc]
+
+
+def _held(settings: Settings, store: Store, run_id: str) -> Lease:
+    """The lease of a run. Raises: `InputError` when there is none, or it was released on another host."""
+    found = lease.found(settings, run_id)
+    if found is None or releasing.is_released(settings, releasing.run_of(store, run_id)):
+        raise door.not_held(run_id)
+    return found
 
 
 @contextlib.contextmanager

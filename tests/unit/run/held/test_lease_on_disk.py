@@ -1,7 +1,9 @@
 """A lease is there until its time is over, and gone after that, whoever died meanwhile."""
 
 import asyncio
+import contextlib
 import json
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -15,12 +17,14 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from vmkiln import preparation
 from vmkiln.audit.act_names import RUN_RELEASE
 from vmkiln.cli.main import app
 from vmkiln.errors import InputError, KeyUnavailable
+from vmkiln.host.host_id import host_id
 from vmkiln.host.qemu import Accelerator, Disk, Firmware, Machine
 from vmkiln.run.cleaning_up import end_leftovers
-from vmkiln.run.held import lease, sealing, waking
+from vmkiln.run.held import door, lease, releasing, sealing, waking
 from vmkiln.run.held.lease import Contents
 from vmkiln.run_state import RunState
 from vmkiln.sealing.key_ring import Purpose, new_secret
@@ -76,9 +80,14 @@ def leased(settings: Settings, store: Store, run_id: str = RUN, *, until: float 
     (folder / f"memory.{generation}").write_bytes(b"sealed")
     (folder / "below0-0").write_bytes(b"source")
     lease.written(folder, CONTENTS, store, until=until, generation=generation)
-    fact: Any = {"until": "2099-01-01T00:00:00+00:00", "size_mib": 1, "host_id": "h"}
-    store.runs.add_facts(run_id, lease=fact)
+    on_record(store, run_id, host_id(settings))
     return folder
+
+
+def on_record(store: Store, run_id: str, host: str, **more: Any) -> None:
+    """Record that this host has the failed VM of a run."""
+    fact: Any = {"until": "2099-01-01T00:00:00+00:00", "size_mib": 1, "host_id": host, **more}
+    store.runs.add_facts(run_id, lease=fact)
 
 
 def test_what_is_in_a_lease_comes_back_and_only_with_the_keys(settings: Settings, store: Store, tmp_path: Path) -> None:
@@ -307,7 +316,7 @@ def test_a_released_vm_is_deleted_at_once_and_that_is_on_record(
     monkeypatch.setenv("VMKILN_KEYS", str(tmp_path / "keys"))
     a_run(store)
     folder = leased(settings, store, until=4e9)
-    assert json.loads(release(RUN).stdout) == {"released": RUN}
+    assert json.loads(release(RUN).stdout) == {"released": RUN, "deleted": True, "host": None}
     assert not folder.exists()
     assert store.runs.find(RUN).held_until == ""
     query = AuditQuery("", utc_now() - timedelta(hours=1), utc_now() + timedelta(hours=1))
@@ -322,8 +331,7 @@ def test_who_asks_on_another_host_is_told_where_the_vm_lies(
 ) -> None:
     monkeypatch.setenv("VMKILN_HOME", str(settings.home))
     a_run(store)
-    fact: Any = {"until": "2099-01-01T00:00:00+00:00", "size_mib": 1, "host_id": "another"}
-    store.runs.add_facts(RUN, lease=fact)
+    on_record(store, RUN, "another")
     told = CliRunner().invoke(app, ["run", "shell", RUN]).exception
     assert isinstance(told, InputError)
     assert "lies on another host, another" in str(told)
@@ -335,26 +343,92 @@ def test_a_vm_of_another_host_is_released_from_here_and_deleted_there(
     settings: Settings, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its host, by another state directory here, deletes it with its next clean-up, and who is in is shown out."""
-    monkeypatch.setenv("VMKILN_HOME", str(settings.home))
     a_run(store)
-    folder = leased(settings, store, until=4e9)
+    folder, another = leased(settings, store, until=4e9), host_id(settings)
+    monkeypatch.setenv("VMKILN_HOME", str(tmp_path / "here"))
     with monkeypatch.context() as elsewhere:
-        elsewhere.setattr(lease, "found", lambda *_: None)
-        fact: Any = {"until": "2099-01-01T00:00:00+00:00", "size_mib": 1, "host_id": "another"}
-        store.runs.add_facts(RUN, lease=fact)
+        elsewhere.setattr(preparation, "opened_store", lambda *_: contextlib.nullcontext(store))
         said = CliRunner().invoke(app, ["run", "release", RUN])
-        assert "its host, another, deletes it when it is at work again" in said.stderr
+        assert f"its host, {another}, deletes it when it is at work again" in said.stderr
         assert store.runs.find(RUN).held_until == "", "nobody is let in any more"
+        on_record(store, RUN, another)
+        assert json.loads(release(RUN).stdout) == {"released": RUN, "deleted": False, "host": another}
     query = AuditQuery("", utc_now() - timedelta(hours=1), utc_now() + timedelta(hours=1))
-    assert [(act.operation, act.status) for act in store.audit.find(query, limit=5)] == [(RUN_RELEASE, "Succeeded")]
+    assert [(act.operation, act.status) for act in store.audit.find(query, limit=5)] == [(RUN_RELEASE, "Succeeded")] * 2
     shown_out: list[bytes] = []
+    woken = run_directory.folder_of_woken(settings.runs, RUN)
     with monkeypatch.context() as inside:
-        inside.setattr(lease.door, "is_held", lambda _folder: True)
-        inside.setattr(lease.door, "knock", lambda _folder, word: shown_out.append(word) or socket.socket())
+        inside.setattr(door, "is_held", lambda folder: folder == woken)
+        inside.setattr(door, "knock", lambda _folder, word, **_: shown_out.append(word) or socket.socket())
         with run_directory.locked(settings.runs, RUN):
             assert lease.remove_over(settings, store) == {}
-    assert shown_out == [lease.door.RELEASE]
+    assert shown_out == [door.RELEASE]
     assert folder.exists()
     assert lease.remove_over(settings, store) == {RUN: "it was released on another host"}
     assert not folder.exists()
     assert store.runs.find(RUN).facts.get("lease") is None
+
+
+def test_a_release_is_meant_for_the_host_on_record_and_no_earlier_one(settings: Settings, store: Store) -> None:
+    """A host that died before it recorded the end of its attempt has one; another host has that of the next."""
+    a_run(store)
+    folder = leased(settings, store, until=4e9)
+    on_record(store, RUN, "a later holder", released=True)
+    assert lease.remove_over(settings, store) == {}
+    assert folder.exists()
+    lease.forget(settings, store, RUN)
+    assert not folder.exists()
+    fact = store.runs.find(RUN).facts["lease"]
+    assert fact is not None
+    assert fact["host_id"] == "a later holder", "that one is there still, and is to be deleted"
+
+
+def test_a_release_that_comes_too_late_lets_no_other_vm_go(settings: Settings, store: Store) -> None:
+    a_run(store)
+    on_record(store, RUN, "the first holder")
+    seen = store.runs.find(RUN)
+    on_record(store, RUN, "a later holder")
+    with pytest.raises(InputError, match="not the one any more"):
+        releasing.ask_release(store, seen)
+    assert store.runs.find(RUN).held_until == "2099-01-01T00:00:00+00:00"
+
+
+def test_a_vm_that_was_released_elsewhere_is_woken_for_nobody(settings: Settings, store: Store) -> None:
+    a_run(store)
+    leased(settings, store, until=4e9)
+    on_record(store, RUN, host_id(settings), released=True)
+    host: Any = SimpleNamespace(settings=settings, store=store)
+
+    async def enter() -> None:
+        async with asyncio.timeout(30), waking.woken(host, RUN, print):
+            pass
+
+    with pytest.raises(InputError, match="is not held"):
+        asyncio.run(enter())
+    with pytest.raises(InputError, match="is not held"), waking.disks_of(settings, store, RUN):
+        pass
+
+
+def test_a_visit_that_does_not_answer_holds_up_no_clean_up(
+    settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    a_run(store)
+    folder = leased(settings, store, until=4e9)
+    on_record(store, RUN, host_id(settings), released=True)
+    woken = run_directory.folder_of_woken(settings.runs, RUN)
+    woken.mkdir(parents=True)
+    (woken / door.KEY).touch()
+    monkeypatch.setattr(releasing, "SHOW_OUT_SECONDS", 0.1)
+    monkeypatch.setattr(door, "ANSWER_SECONDS", 60)
+    descriptor = os.open(woken, os.O_PATH)
+    with run_directory.locked(settings.runs, RUN), socket.socket(socket.AF_UNIX) as mute:
+        mute.bind(f"/proc/self/fd/{descriptor}/{door.SOCKET}")
+        os.close(descriptor)
+        mute.listen()
+        assert lease.remove_over(settings, store) == {}
+        assert "does not answer" in caplog.text
+        caplog.clear()
+        mute.close()
+        assert lease.remove_over(settings, store) == {}
+        assert caplog.text == "", "one that ended just now is left"
+    assert folder.exists()

@@ -10,10 +10,12 @@ import pytest
 from typer.testing import CliRunner
 
 from vmkiln.audit.act_names import RUN_SHELL
+from vmkiln.azure_names import VIRTUAL_MACHINE
 from vmkiln.cli.commands.images import image as image_commands
 from vmkiln.cli.commands.runs import leave
 from vmkiln.cli.main import app
 from vmkiln.errors import ArmError, DatabaseAway, InputError
+from vmkiln.host.host_id import host_id
 from vmkiln.host.qemu import Accelerator, Disk, Firmware, Machine
 from vmkiln.host.saved import sealed_copy
 from vmkiln.receipts.receipt import receipts_of
@@ -26,7 +28,7 @@ from vmkiln.staging import run_directory, staging_resource_group
 from vmkiln.staging.virtual_network import decide
 from vmkiln.store.audit_table import AuditQuery
 from vmkiln.store.database import Store, opened, utc_now
-from vmkiln.store.rows import RunRow
+from vmkiln.store.rows import ResourceState, RunRow
 from vmkiln.template.image_template import OnError
 
 RUN, GROUP = "0123abcd-0000-0000-0000-000000000000", "IT_rg_web_1"
@@ -82,7 +84,7 @@ def leased(settings: Settings, store: Store) -> Path:
         plain.unlink()
     contents = lease.Contents(MACHINE, decide((), is_windows=False), "the private key", keys)
     made = lease.written(folder, contents, store, until=4e9, generation=1)
-    lease.note(store, made, MACHINE, group=GROUP, host="this")
+    lease.note(store, made, MACHINE, group=GROUP, host=host_id(settings))
     return folder
 
 
@@ -154,6 +156,28 @@ def test_nobody_says_that_a_failed_vm_on_another_host_is_gone(settings: Settings
     assert receipt_of(store) == (True, False), "it was not looked for"
     lease.forget(settings, store, RUN)
     assert receipt_of(store) == (True, True)
+
+
+def test_the_receipt_of_another_hosts_failed_vm_stays_open(settings: Settings, store: Store, leased: Path) -> None:
+    """A later attempt of the run failed there; its folder has the same name."""
+    own = lease.found(settings, RUN)
+    assert own is not None
+    lease.note(store, own, MACHINE, group=GROUP, host="another")
+    lease.forget(settings, store, RUN)
+    rows = store.staging.resources_of(GROUP)
+    told = {row.detail["hostId"]: (row.state, row.verified is not None) for row in rows if "hostId" in row.detail}
+    assert told == {host_id(settings): (ResourceState.DELETED, True), "another": (ResourceState.EXISTS, False)}
+    fact = store.runs.find(RUN).facts["lease"]
+    assert fact is not None
+    assert fact["host_id"] == "another"
+
+
+def test_a_kept_vm_of_a_run_that_is_on_no_record_is_looked_for(settings: Settings, store: Store) -> None:
+    staging_resource_group.create(settings.staging, store, name=GROUP, run_id=RUN, tags={})
+    store.staging.add_resources(GROUP, run_id=RUN, entries=[(VIRTUAL_MACHINE, "build-vm", {})], exist=True)
+    refused = CliRunner().invoke(app, ["staging", "boot", GROUP]).exception
+    assert isinstance(refused, InputError)
+    assert "keeps no VM" in str(refused), "its disk is not here"
 
 
 def test_a_failed_vm_whose_group_was_deleted_elsewhere_goes_before_its_time(

@@ -19,9 +19,10 @@ class Awake:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.unwritten: asyncio.Future[WriteError] = asyncio.get_running_loop().create_future()
+        self.unheard: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
         self.released = asyncio.Event()
         self.done: list[str] = []
-        vm = SimpleNamespace(ended=self.ended, stopped_by_write_error=self._unwritten)
+        vm = SimpleNamespace(ended=self.ended, unheard=self.unheard, stopped_by_write_error=self._unwritten)
         self.woken: Any = SimpleNamespace(
             directory=Path(), lease=None, vm=vm, released=self.released, put_back=self._put_back
         )
@@ -74,3 +75,10 @@ async def test_a_visit_ends_when_this_host_cannot_write_and_says_so(monkeypatch:
     assert await awake.visited() is None
     told = "this host could not write what the failed VM wrote: No space left on device"
     assert awake.done == [told, "put back"]
+
+
+async def test_a_visit_ends_when_the_vm_is_not_heard_any_more_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    awake = Awake(monkeypatch)
+    awake.unheard.set_result(ValueError("too much"))
+    assert await awake.visited() is None
+    assert awake.done == ["what the failed VM says could not be read any more: too much", "put back"]

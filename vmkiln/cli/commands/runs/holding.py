@@ -95,7 +95,7 @@ def _service_of_others(settings: Settings, run_id: str) -> Context | None:
             run = None if store is None else store.runs.find(run_id)
         except InputError:
             return context
-    return context if run is None or held_elsewhere(settings, run) else None
+    return context if run is None or (run.facts.get("lease") and held_elsewhere(settings, run)) else None
 
 
 async def _elsewhere(settings: Settings, service: Context, run_id: str, words: Sequence[str]) -> int:
@@ -122,40 +122,45 @@ def release(run_id: NamedRunArgument, as_json: JsonOption = False) -> None:
     settings = read_settings()
     with opened_store(settings, say) as store:
         run = store.runs.find(run_id)
-        host = "" if lease.found(settings, run.run_id) else held_elsewhere(settings, run)
+        on_disk = run.facts.get("lease") is not None and not lease.found(settings, run.run_id)
+        host = held_elsewhere(settings, run) if on_disk else ""
         folder = None if host or _is_on_disk(settings, store, run) else _folder(settings, run)
-        said = f"run {run.run_id[:8]}: released"
+        said, where = f"run {run.run_id[:8]}: released", name_of(store, host) if host else ""
         about = run_id_of(run.resource_group, run.template_name, run.run_id, kept=run.template_id)
         with audited(store, RUN_RELEASE, about):
             if host:
-                said = _released_elsewhere(store, run, host)
+                said = _released_elsewhere(store, run, host, where)
             elif folder is not None:
                 knock(folder, RELEASE).close()
             else:
                 with long_work(f"waiting until nobody is in the failed VM of run {run.run_id[:8]}"):
                     _delete(settings, store, run.run_id)
-    told_done(said, {"released": run.run_id}, as_json=as_json)
+    told_done(said, {"released": run.run_id, "deleted": not host, "host": where or None}, as_json=as_json)
 
 
 def _is_on_disk(settings: Settings, store: Store, run: RunRow) -> bool:
-    """Whether a run's failed VM lies on this host's disk. Raises: `InputError` when it lies on another's."""
+    """Whether a run's failed VM lies on this host's disk. Raises: `InputError` when it is another's."""
     from vmkiln.run.held import lease
 
     if lease.found(settings, run.run_id) is not None:
         return True
     if host := held_elsewhere(settings, run):
-        raise lies_elsewhere(store, f"the failed VM of run {run.run_id[:8]}", host, more=LOGIN)
+        more = LOGIN if run.facts.get("lease") else ""  # one that runs is entered where it does
+        raise lies_elsewhere(store, f"the failed VM of run {run.run_id[:8]}", host, more=more)
     return False
 
 
-def _released_elsewhere(store: Store, run: RunRow, host: str) -> str:
-    """Ask another host to delete the failed VM that it holds; gives what is to be said of when it does."""
-    from vmkiln.run.held import lease
+def _released_elsewhere(store: Store, run: RunRow, host: str, name: str) -> str:
+    """Ask another host to delete the failed VM that it holds; gives what is to be said of when it does.
 
-    lease.ask_release(store, run)
+    Raises: as `ask_release`.
+    """
+    from vmkiln.run.held.releasing import ask_release
+
+    ask_release(store, run)
     is_live = host in {row.host_id for row in store.hosts.live()}
     when = "within a minute or two" if is_live else "when it is at work again"
-    return f"run {run.run_id[:8]}: released; its host, {name_of(store, host)}, deletes it {when}"
+    return f"run {run.run_id[:8]}: released; its host, {name}, deletes it {when}"
 
 
 def _delete(settings: Settings, store: Store, run_id: str) -> None:

@@ -29,9 +29,12 @@ def name_of(store: Store, host: str) -> str:
 
 
 def held_elsewhere(settings: Settings, run: RunRow) -> str:
-    """The id of the other host that has the failed VM of a run on its disk; '' when none has."""
-    kept = run.facts.get("lease") if run.held_until else None
-    return kept["host_id"] if kept is not None and is_another(settings, kept["host_id"]) else ""
+    """The id of the other host that has the failed VM of a run, on its disk or running; '' when none has."""
+    if not run.held_until:
+        return ""
+    kept = run.facts.get("lease")
+    host = str(kept["host_id"] if kept else run.facts.get("host_id", ""))
+    return host if is_another(settings, host) else ""
 
 
 def lies_elsewhere(store: Store, what: str, host: str, *, more: str = "") -> InputError:

@@ -53,3 +53,15 @@ def test_the_console_of_another_host_is_read_there(store: Store) -> None:
     assert store.runs.find(RUN).facts["host_id"] == "host-7"
     error = told("run", "screenshot", RUN)
     assert error.message == "what is kept of the console of run 0123abcd lies on another host, host-7"
+
+
+@pytest.mark.parametrize("command", ["shell", "release"])
+def test_a_vm_that_another_host_holds_running_is_told_of(store: Store, command: str) -> None:
+    run = RunRow("7" * 36, "web", "rg", {}, RunState.RUNNING, "", "", "", "", {}, utc_now(), None)
+    store.runs.add(run)
+    store.runs.add_facts(run.run_id, host_id="host-7", held_until="2099-01-01T00:00:00+00:00")
+    error = told("run", command, run.run_id)
+    assert error.message == "the failed VM of run 77777777 lies on another host, host-7"
+    assert error.hint == "run the same command on host-7"
+    store.runs.add_facts(run.run_id, held_until="")
+    assert "is not held" in told("run", command, run.run_id).message
