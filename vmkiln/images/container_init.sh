@@ -88,12 +88,13 @@ if [ "$carrier" = 0 ]; then
     mount -o bind /root/plugin.pl /root/packer
     cat /root/waiting/rehearsal/template.json >&8
     exec 8>&-
-    # one that hangs is no reason to do without all that waits; how it ended is told
-    (sleep 60; kill -9 "$rehearsing") &
+    # one that hangs is no reason to do without all that waits; how it ended is told. Who watches has no end of the
+    # fifo that Packer waits at, and is gone before the group is saved
+    (for _ in $(seq 600); do runs "$rehearsing" || exit; sleep 0.1; done; kill -9 "$rehearsing") 7>&- &
     limit=$!
     wait "$rehearsing"
     echo "rehearsed $?" >&3
-    kill "$limit"
+    wait "$limit"
     touch /root/tmp/spares/all
     # the way to the VM, which waits for its words
     mkfifo /root/tmp/way
