@@ -63,7 +63,7 @@ async def restored_guest_runs(
     except (VmkilnError, QMPError, OSError) as error:
         if limit.expired():
             return Restored(False, reason=f"it took longer than {limit_seconds:g} s")
-        text = error.message if isinstance(error, VmkilnError) else str(error)
+        text = str(error)
         if isinstance(error, TimeoutError):  # of a step, such as that namespaces are made
             text = text or "a step of it took too long"
         return Restored(False, reason=" ".join(text.split()) or type(error).__name__)

@@ -60,7 +60,7 @@ def bring(staged: Staged, kept: Path, *, disk_digest: str) -> None:
         else:
             reason = "it is not what was sealed"
     except (OSError, VmkilnError) as error:  # pruned meanwhile, or no room here
-        reason = _text(error)
+        reason = str(error)
     _delete(*files.values())
     _tell_unused(staged, reason)
 
@@ -78,7 +78,7 @@ async def taken(staged: Staged, customized: Disk, own: Path, key: str) -> tuple[
         await rebase(overlay, customized)
         await off_loop(overlay.rename, own)
     except (VmkilnError, zlib.error, OSError) as error:
-        _tell_unused(staged, _text(error))
+        _tell_unused(staged, str(error))
         return None
     finally:
         await off_loop(_delete, overlay, told, noted)
@@ -99,7 +99,7 @@ async def keep(staged: Staged, customized: Path, overlay: Path, answer: Answer, 
         finally:
             await off_loop(_discard_pruned, one)
     except (OSError, VmkilnError) as error:
-        staged.tell(Notice(f"what was seen of the disk is not kept for later builds: {_text(error)}"))
+        staged.tell(Notice(f"what was seen of the disk is not kept for later builds: {error}"))
 
 
 def _is_all(contents: DiskContents) -> bool:
@@ -182,10 +182,6 @@ def _read(told: Path) -> DiskContents:
 
 def _tell_unused(staged: Staged, reason: str) -> None:
     staged.tell(Notice(f"what was seen of the kept disk is not used: {reason}", is_warning=True))
-
-
-def _text(error: Exception) -> str:
-    return error.message if isinstance(error, VmkilnError) else str(error)
 
 
 def _delete(*files: Path) -> None:

@@ -109,8 +109,7 @@ async def keep(staged: Staged, build: KeptBuild, disk: Path) -> None:
         digest = await until_cancelled(memory_file.digest_of_file, disk)
         await off_loop(_kept, staged, build, position, disk, digest)
     except (VmkilnError, OSError) as error:
-        text = error.message if isinstance(error, VmkilnError) else str(error)
-        staged.tell(Notice(f"the disk is not kept for later builds: {text}"))
+        staged.tell(Notice(f"the disk is not kept for later builds: {error}"))
 
 
 def forget(staged: Staged) -> None:

@@ -90,8 +90,7 @@ async def sealed(
     except (VmkilnError, QMPError, OSError) as error:
         await off_loop(_thrown_away, folder, generation)
         await _goes_on(vm)
-        text = error.message if isinstance(error, VmkilnError) else str(error)
-        raise NotLeased(text or type(error).__name__) from error
+        raise NotLeased(str(error) or type(error).__name__) from error
     except BaseException:
         await off_loop(_thrown_away, folder, generation)
         raise
